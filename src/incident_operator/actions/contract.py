@@ -1,0 +1,65 @@
+"""What every action promises; the engine, the RBAC generator, the CRD and the docs all read it from here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from incident_operator.cluster.port import Reader
+from incident_operator.planning.plan import Change, Entry, Json, Manifest, Ref, Release, Request, Settlement, Standing
+from incident_operator.planning.rights import Rule
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Occasion:
+    """Which Incident an action works for: what goes into names, labels and annotations."""
+
+    namespace: str
+    incident: str
+    uid: str
+    step: str
+
+
+class Action(Protocol):
+    """One verb of the catalogue."""
+
+    name: ClassVar[str]
+    """The field of a step that asks for it, e.g. ``rolloutUndo``."""
+    kinds: ClassVar[frozenset[str]]
+    """Kinds of target it works on."""
+    rules: ClassVar[tuple[Rule, ...]]
+    """What the ServiceAccount must be allowed; sufficient and necessary."""
+    release: ClassVar[Release]
+    """When its effect is put back, unless the step says otherwise."""
+    reversible: ClassVar[bool]
+
+    async def plan(self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]) -> tuple[Change, ...]:
+        """Read the target and work out the writes, resolved to concrete objects and values.
+
+        Raises Refused or Stalled with the remedy when it cannot or must not be done. Nothing is written.
+        ``target.uid`` is empty; the changes carry the UID that was read.
+        """
+        ...
+
+    def standing(self, change: Change, current: Manifest | None) -> Standing:
+        """How the target as it is now (None: not there) stands to a change, recorded maybe before a restart."""
+        ...
+
+    def undo(self, change: Change, current: Manifest) -> Request | None:
+        """The write that puts ``before`` back, given that the standing is AFTER; None if nothing can or need be."""
+        ...
+
+    async def settle(self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime) -> Settlement:
+        """How far the world has followed, given this step's entries (all done) and when the first was made."""
+        ...
+
+
+def plain(value: Json) -> Json:
+    """A deep copy of JSON made of dicts and lists only."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

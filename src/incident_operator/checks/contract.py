@@ -1,0 +1,22 @@
+"""What every check promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from incident_operator.cluster.port import Reader
+from incident_operator.planning.plan import Finding, Ref
+from incident_operator.planning.rights import Rule
+
+
+class Check(Protocol):
+    """One kind of check of the catalogue."""
+
+    name: ClassVar[str]
+    """The field of a verification that asks for it, e.g. ``podsReady``."""
+    rules: ClassVar[tuple[Rule, ...]]
+
+    async def look(self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]) -> Finding:
+        """Look once. Never raises for what it could not see: that is Unknown, with the cause."""
+        ...

@@ -1,0 +1,81 @@
+"""What the other rooms may ask of a cluster; held by ``gateway`` (real) and ``fake`` (in memory) alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from incident_operator.planning.plan import Manifest, Ref, Request
+
+
+class Reader(Protocol):
+    """Reads as one identity. Every method may raise Waiting (API away, busy), Stalled (forbidden, rejected)."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest:
+        """One object, raw; NotFound if it is not there."""
+        ...
+
+    async def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, raw, or None."""
+        ...
+
+    async def list(self, kind: str, namespace: str, selector: Mapping[str, Any] | None = None) -> Sequence[Manifest]:
+        """Objects of a namespace by LabelSelector (matchLabels, matchExpressions), from the watch cache.
+
+        Asked with ``resourceVersion=0``: 5 ms instead of 100 ms, possibly a moment old, which is safe
+        because every write carries a precondition.
+        """
+        ...
+
+    async def groups(self) -> frozenset[str]:
+        """Names of the API groups the cluster serves."""
+        ...
+
+    async def through_service(self, namespace: str, service: str, port: str, path: str, *, timeout_seconds: float) -> tuple[int, int]:
+        """GET a path of a Service through the API server's proxy; the HTTP status and the milliseconds it took.
+
+        Follows no redirect and keeps no body. Raises Waiting("ServiceUnreachable") when the API server
+        itself answers that it could not reach an endpoint.
+        """
+        ...
+
+    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool:
+        """Whether a TCP connection from where this program runs to a pod's address is accepted."""
+        ...
+
+
+class Hands(Reader, Protocol):
+    """Reads and writes as one identity."""
+
+    async def send(self, request: Request, *, dry_run: bool = False) -> Manifest:
+        """Make one write; the object as the API server has it after.
+
+        Conflict when a precondition failed (409, or 422 of a JSON patch ``test``), NotFound when the
+        object is gone; deleting what is gone, or creating what is there already, raises too
+        (NotFound, ``Stalled("AlreadyExists")``): what it means is for the caller to decide.
+        """
+        ...
+
+
+class Cluster(Hands, Protocol):
+    """The operator's own identity, and the way to act as an Incident's ServiceAccount."""
+
+    def acting_as(self, namespace: str, service_account: str) -> Hands:
+        """The same cluster, impersonating ``system:serviceaccount:<namespace>:<service_account>``."""
+        ...
+
+    async def list_all(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Sequence[Manifest]:
+        """Objects of all namespaces, in pages of 500, from the watch cache."""
+        ...
+
+    async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
+        """Replace the status subresource under an optimistic lock; Conflict if somebody wrote in between."""
+        ...
+
+    async def event(self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = "") -> None:
+        """Record an events.k8s.io/v1 Event about an object; a failure is logged and never raised."""
+        ...
+
+    def changes(self, kind: str, namespace: str, name: str) -> AsyncIterator[Manifest]:
+        """One object as it changes, until the watch ends; the first one is its state now."""
+        ...

@@ -1,0 +1,100 @@
+"""One Incident while it is being looked at: what is there, what is on record, and how it is written down."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from incident_operator.api import names
+from incident_operator.cluster.port import Cluster, Hands
+from incident_operator.engine import statuses
+from incident_operator.engine.settings import stamp_of
+from incident_operator.engine.wishes import Wishes
+from incident_operator.planning.plan import Manifest, Ref, Request
+from incident_operator.planning.record import Moment, Record
+
+
+@dataclasses.dataclass(slots=True)
+class Memory:
+    """What is remembered about an Incident between two looks, and may be lost without harm."""
+
+    uid: str
+    looks: int = 0
+    faults: int = 0
+    windows: dict[str, datetime] = dataclasses.field(default_factory=dict)
+    """Since when each check has passed without a gap; a restart begins its window again."""
+    said_at: datetime | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Case:
+    """One look at one Incident."""
+
+    cluster: Cluster
+    incident: Manifest
+    record: Record
+    wishes: Wishes
+    hands: Hands
+    memory: Memory
+    clock: Callable[[], datetime]
+    news: list[Moment] = dataclasses.field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        """The time of day, aware, in UTC."""
+        return self.clock()
+
+    @property
+    def stamp(self) -> str:
+        """The time of day as status holds it."""
+        return stamp_of(self.clock())
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The Incident's metadata."""
+        found: Mapping[str, Any] = self.incident["metadata"]
+        return found
+
+    @property
+    def ref(self) -> Ref:
+        """The Incident itself."""
+        return Ref("Incident", self.meta["name"], self.meta["namespace"], self.meta["uid"])
+
+    def change(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Record, checked by dataclasses
+        """Replace fields of the record; nothing is written until ``save``."""
+        self.record = dataclasses.replace(self.record, **changes)
+
+    def note(self, reason: str, message: str, *, warning: bool = False) -> None:
+        """Add to the timeline what a person may want to know; an Event says it after the next save."""
+        moment = Moment(self.stamp, reason, message, warning)
+        self.record = self.record.noted(moment)
+        self.news.append(moment)
+
+    async def save(self) -> None:
+        """Write the record to status if it says anything new, under an optimistic lock."""
+        status = statuses.to_status(self.record, self.stamp)
+        if status == self.incident.get("status"):
+            return
+        version = self.meta["resourceVersion"]
+        self.incident = await self.cluster.patch_status(self.ref, status, resource_version=version)
+        self.record = statuses.from_incident(self.incident)
+
+    async def tell(self) -> None:
+        """Send the Events of what was noted and saved."""
+        news, self.news = self.news, []
+        for moment in news:
+            await self.cluster.event(
+                self.incident, reason=moment.reason, message=moment.message, warning=moment.warning
+            )
+
+    async def set_finalizer(self, *, wanted: bool) -> None:
+        """Put our finalizer on the Incident, or take it off; nothing is written if it is so already."""
+        there: list[str] = list(self.meta.get("finalizers", ()))
+        if (names.FINALIZER in there) is wanted:
+            return
+        new = [*there, names.FINALIZER] if wanted else [each for each in there if each != names.FINALIZER]
+        metadata = {"resourceVersion": self.meta["resourceVersion"], "finalizers": new}
+        request = Request("patch", self.ref, {"metadata": metadata}, "application/merge-patch+json")
+        self.incident = await self.cluster.send(request)

@@ -1,0 +1,150 @@
+"""Takes the steps of a stage through intent, act and settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from incident_operator.actions.contract import Action
+from incident_operator.engine import acting
+from incident_operator.engine.case import Case
+from incident_operator.faults import Fault, Waiting
+from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Settlement, failed, pending
+from incident_operator.planning.progress import contained
+from incident_operator.planning.record import StepRecord
+from incident_operator.telemetry.metrics import Metrics
+
+SAY_AGAIN = timedelta(seconds=2)
+"""How far apart two status patches are that only say how far a settlement has come."""
+
+
+async def intend(case: Case, steps: tuple[PlannedStep, ...]) -> None:
+    """Put every write of the stage on record before any is made; one patch, with the plan if that is new."""
+    await case.set_finalizer(wanted=True)
+    for step in steps:
+        _intend(case, step.name, case.record.of_step(step.name))
+    await case.save()
+
+
+def _intend(case: Case, name: str, entries: tuple[Entry, ...]) -> None:
+    old = case.record.step(name)
+    started = old.started_at or case.stamp
+    case.record = case.record.with_step(dataclasses.replace(old, state="Acting", started_at=started))
+    due = [entry for entry in entries if entry.state is EntryState.PLANNED]
+    case.record = case.record.with_entries(
+        dataclasses.replace(entry, state=EntryState.INTENDED, intended_at=case.stamp) for entry in due
+    )
+
+
+async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics) -> None:
+    """Make the intended writes of the stage at once, and put on record what became of each; one patch."""
+    due = [
+        (actions[step.action], entry)
+        for step in steps
+        for entry in case.record.of_step(step.name)
+        if entry.state is EntryState.INTENDED
+    ]
+    results, waiting = await acting.act_all(case.hands, due, case.stamp)
+    case.record = case.record.with_entries(results)
+    for step in steps:
+        _after_act(case, step, metrics)
+    case.memory.looks = 0
+    await case.save()
+    if waiting is not None:
+        raise waiting
+
+
+def _after_act(case: Case, step: PlannedStep, metrics: Metrics) -> None:
+    entries = case.record.of_step(step.name)
+    broken = [entry for entry in entries if entry.state is EntryState.FAILED]
+    if any(entry.state is EntryState.INTENDED for entry in entries):
+        return
+    record = case.record.step(step.name)
+    if broken:
+        reason, _, text = broken[0].message.partition(": ")
+        finish(case, step, failed(reason, text), metrics)
+        return
+    made = "; ".join(entry.change.summary for entry in entries)
+    case.record = case.record.with_step(dataclasses.replace(record, state="Settling", message=made))
+    case.note("Acted", f"{step.name}: {made}")
+
+
+async def settle(
+    case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics
+) -> bool:
+    """Look how far the world has followed; whether a step of the stage finished or has more to write."""
+    found = await asyncio.gather(*(_settlement(case, step, actions[step.action]) for step in steps))
+    moved = False
+    for step, settlement in zip(steps, found, strict=True):
+        if settlement.state != "Pending":
+            finish(case, step, settlement, metrics)
+            moved = True
+        elif _further(case, step, settlement):
+            moved = True
+        else:
+            record = case.record.step(step.name)
+            started = record.started_at or case.stamp
+            case.record = case.record.with_step(
+                dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
+            )
+            case.change(message=f"{step.name}: {settlement.message}")
+    if moved or case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN:
+        case.memory.said_at = case.now
+        await case.save()
+    return moved
+
+
+async def _settlement(case: Case, step: PlannedStep, action: Action) -> Settlement:
+    """The settlement of one step; its deadline turns Pending into Failed, and a fault into what it means."""
+    entries = case.record.of_step(step.name)
+    record = case.record.step(step.name)
+    begun = datetime.fromisoformat(record.started_at) if record.started_at else case.now
+    try:
+        found = await action.settle(case.hands, entries, since=begun, now=case.now)
+    except Waiting as fault:
+        found = pending(fault.message)
+    except Fault as fault:
+        return failed(fault.reason, fault.message)
+    if found.state == "Pending" and case.now - begun > timedelta(seconds=step.timeout_seconds):
+        return failed("TimedOut", f"not settled within {step.timeout_seconds:g} s: {found.message}")
+    return found
+
+
+def _further(case: Case, step: PlannedStep, settlement: Settlement) -> bool:
+    """Put on record, as intents, the writes that turned out to be needed; ``act`` makes them next.
+
+    Whether there are any that were not on record already.
+    """
+    known = {entry.change.key for entry in case.record.of_step(step.name)}
+    new = [
+        Entry(step.name, step.action, change, step.release, EntryState.INTENDED, intended_at=case.stamp)
+        for change in settlement.further
+        if change.key not in known
+    ]
+    case.record = case.record.with_entries(new)
+    if new:
+        case.note("FurtherWrites", f"{step.name}: {'; '.join(entry.change.summary for entry in new)}")
+    return bool(new)
+
+
+def finish(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> None:
+    """Put a step's end on record."""
+    old = case.record.step(step.name)
+    state = "Done" if settlement.state == "Settled" else "Failed"
+    new = StepRecord(
+        step.name, state, settlement.reason, settlement.message, settlement.facts, old.started_at, case.stamp
+    )  # type: ignore[arg-type]
+    case.record = case.record.with_step(new)
+    begun = datetime.fromisoformat(old.started_at) if old.started_at else case.now
+    metrics.step_finished(step.action, state, (case.now - begun).total_seconds())
+    if state == "Failed":
+        case.note(settlement.reason, f"{step.name}: {settlement.message}", warning=True)
+        return
+    case.note("StepDone", f"{step.name}: {settlement.message}")
+    if contained(case.record) and not case.record.timers.get("contained"):
+        case.record = case.record.timed("contained", case.stamp)
+        case.note("ContainmentDone", "every containment step is done")
+        created = datetime.fromisoformat(case.meta["creationTimestamp"])
+        metrics.contained((case.now - created).total_seconds())

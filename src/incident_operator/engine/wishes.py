@@ -1,0 +1,116 @@
+"""What an Incident asks for, read from its raw spec; the API server has validated it before.
+
+The models of ``api.incident`` are the source of the schema; here the raw object is read once
+into what planning needs, so that an Incident made under an older schema is still understood.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from incident_operator.api import names
+from incident_operator.api.schema import parse_duration
+from incident_operator.faults import Refused
+from incident_operator.planning.plan import Manifest, Ref, Release
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StepWish:
+    """One step as asked for."""
+
+    name: str
+    phase: Literal["Containment", "Remediation"]
+    action: str
+    params: Mapping[str, Any]
+    targets: tuple[Ref, ...]
+    release: Release | None
+    stage: str
+    timeout_seconds: float
+    on_failure: Literal["Halt", "Continue", "Release"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckWish:
+    """One check as asked for."""
+
+    name: str
+    kind: str
+    params: Mapping[str, Any]
+    targets: tuple[Ref, ...]
+    hold_seconds: float
+    timeout_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """All that an Incident asks for."""
+
+    mode: Literal["Observe", "Propose", "Enforce"]
+    service_account: str
+    targets: tuple[Ref, ...]
+    steps: tuple[StepWish, ...]
+    checks: tuple[CheckWish, ...]
+    release: bool
+
+
+STEP_WORDS = frozenset({"name", "targets", "timeout", "onFailure", "release", "stage"})
+CHECK_WORDS = frozenset({"name", "targets", "for", "timeout"})
+
+
+def _only_one(raw: Mapping[str, Any], words: frozenset[str], field: str) -> tuple[str, Mapping[str, Any]]:
+    """The one member of a union that is set."""
+    found = [(key, value) for key, value in raw.items() if key not in words]
+    if len(found) != 1:
+        listed = ", ".join(sorted(key for key, _ in found)) or "none"
+        raise Refused("Invalid", f"{field} {raw.get('name', '')}: exactly one is to be set, found {listed}")
+    return found[0]
+
+
+def _seconds(text: str) -> float:
+    return parse_duration(text).total_seconds()
+
+
+def read(incident: Manifest) -> Wishes:
+    """What an Incident asks for; Refused("Invalid") names the field that cannot be understood."""
+    spec = incident["spec"]
+    namespace = incident["metadata"]["namespace"]
+
+    def refs(raw: Mapping[str, Any]) -> tuple[Ref, ...]:
+        chosen = raw.get("targets") or spec["targets"]
+        return tuple(Ref(target["kind"], target["name"], namespace) for target in chosen)
+
+    steps: list[StepWish] = []
+    phases: tuple[tuple[Literal["Containment", "Remediation"], str], ...]
+    phases = (("Containment", "containment"), ("Remediation", "remediation"))
+    for phase, field in phases:
+        for raw in spec.get(field) or ():
+            action, params = _only_one(raw, STEP_WORDS, f"spec.{field}")
+            release = Release(raw["release"]) if raw.get("release") else None
+            steps.append(
+                StepWish(
+                    raw["name"],
+                    phase,
+                    action,
+                    params or {},
+                    refs(raw),
+                    release,
+                    raw.get("stage", ""),
+                    _seconds(raw.get("timeout", "10m")),
+                    raw.get("onFailure", "Halt"),
+                )
+            )
+    checks = []
+    for raw in spec.get("verification") or ():
+        kind, params = _only_one(raw, CHECK_WORDS, "spec.verification")
+        hold, timeout = _seconds(raw.get("for", "0s")), _seconds(raw.get("timeout", "5m"))
+        checks.append(CheckWish(raw["name"], kind, params or {}, refs(raw), hold, timeout))
+    return Wishes(
+        mode=spec.get("mode", "Enforce"),
+        service_account=spec.get("serviceAccountName", names.RESPONDER),
+        targets=refs(spec),
+        steps=tuple(steps),
+        checks=tuple(checks),
+        release=bool(spec.get("release", False)),
+    )

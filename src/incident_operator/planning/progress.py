@@ -1,0 +1,106 @@
+"""What comes next for an Incident, told from its record alone.
+
+The moves are few, and each is safe to make again: a process that dies after any
+of them leaves a record from which the next one finds the same move.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import groupby
+
+from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
+from incident_operator.planning.record import LIVE, Record, StepRecord
+
+FINISHED = frozenset({"Done", "Skipped"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Move:
+    """What to do now, to which steps."""
+
+    kind: str
+    """``intend``, ``act``, ``settle``, ``verify``, ``fail`` (a step failed), ``hold`` or ``resolve``."""
+    steps: tuple[PlannedStep, ...] = ()
+
+
+def stages(plan: Sequence[PlannedStep]) -> tuple[tuple[PlannedStep, ...], ...]:
+    """The steps in the order they run: alone, or together where neighbours name the same stage."""
+    found: list[tuple[PlannedStep, ...]] = []
+    for key, steps in groupby(enumerate(plan), key=lambda item: (item[1].phase, item[1].stage or f"#{item[0]}")):
+        del key
+        found.append(tuple(step for _, step in steps))
+    return tuple(found)
+
+
+def is_over(step: PlannedStep, record: StepRecord) -> bool:
+    """Whether the next step may begin as far as this one goes."""
+    return record.state in FINISHED or (record.state == "Failed" and step.on_failure == "Continue")
+
+
+def next_move(record: Record, *, has_checks: bool, release_asked: bool) -> Move:
+    """The one thing to do now; the plan is there and no outcome has been reached."""
+    for stage in stages(record.plan):
+        open_steps = tuple(step for step in stage if not is_over(step, record.step(step.name)))
+        if not open_steps:
+            continue
+        failed = tuple(step for step in open_steps if record.step(step.name).state == "Failed")
+        if failed:
+            return Move("fail", failed)
+        states = {entry.state for step in open_steps for entry in record.of_step(step.name)}
+        if EntryState.PLANNED in states:
+            return Move("intend", open_steps)
+        if EntryState.INTENDED in states:
+            return Move("act", open_steps)
+        return Move("settle", open_steps)
+    if release_asked:
+        return Move("resolve")
+    if has_checks and not (record.checks and all(check.passed for check in record.checks)):
+        return Move("verify")
+    if record.held() and not has_checks:
+        return Move("hold")
+    return Move("resolve")
+
+
+def contained(record: Record) -> bool:
+    """Whether every containment step is over."""
+    steps = [step for step in record.plan if step.phase == "Containment"]
+    return bool(steps) and all(is_over(step, record.step(step.name)) for step in steps)
+
+
+def merged(record: Record, plan: Plan) -> Record:
+    """The record with a new plan in place of the one it had.
+
+    What is in force already stays on record with its first ``before``, so that release gives back
+    what was there before the Incident, not what an earlier plan of it had made.
+    """
+    entries: list[Entry] = []
+    steps: list[StepRecord] = []
+    taken: set[tuple[str, str]] = set()
+    for step in plan.steps:
+        mine = [_entry(record, step, change) for change in step.changes]
+        entries += mine
+        taken |= {(entry.step, entry.change.key) for entry in mine}
+        old = record.step(step.name)
+        unchanged = old.state in FINISHED and all(entry.state is not EntryState.PLANNED for entry in mine)
+        steps.append(old if unchanged else StepRecord(step.name))
+    left = [e for e in record.entries if (e.step, e.change.key) not in taken and e.state is not EntryState.PLANNED]
+    return dataclasses.replace(
+        record, plan=plan.steps, plan_hash=plan.hash, steps=tuple(steps), entries=(*left, *entries)
+    )
+
+
+def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
+    """The ledger entry for one change of a new plan, given what an earlier plan may have done about it."""
+    fresh = Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
+    if change.request is None:
+        fresh = dataclasses.replace(fresh, state=EntryState.SKIPPED, message="it was so already")
+    for old in record.entries:
+        same = old.change.key == change.key and old.step == step.name and old.action == step.action
+        if not same or old.state not in LIVE or (change.target.uid and old.change.target.uid != change.target.uid):
+            continue
+        if change.request is None or old.change.after == change.after:
+            return dataclasses.replace(old, release=step.release)
+        return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before))
+    return fresh

@@ -1,0 +1,128 @@
+"""What is known about one Incident's handling: the whole of its status, as data.
+
+``progress`` reads it to find the next move, ``summary`` to say it in conditions;
+``engine.statuses`` carries it to and from the status subresource.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Release, Verdict
+
+MOST_TIMELINE = 200
+"""Items of the timeline that are kept: the first half and the newest."""
+
+StepState = Literal["Pending", "Acting", "Settling", "Done", "Failed", "Skipped"]
+LIVE = frozenset({EntryState.INTENDED, EntryState.DONE})
+"""States of entries whose effect may be in the cluster."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition as Kubernetes has it, but for the observed generation, which is the record's."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    since: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StepRecord:
+    """How far one step is."""
+
+    name: str
+    state: StepState = "Pending"
+    reason: str = ""
+    message: str = ""
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    started_at: str = ""
+    finished_at: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """What one check of the verification says."""
+
+    name: str
+    verdict: Verdict = Verdict.UNKNOWN
+    since: str = ""
+    passed: bool = False
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """One item of the timeline; its reason is also that of the Event."""
+
+    at: str
+    reason: str
+    message: str
+    warning: bool = False
+
+
+Outcome = Literal["", "AwaitingApproval", "Planned", "Contained", "Resolved", "Halted"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """Everything that status says; immutable, a step of the engine makes the next one."""
+
+    generation: int = -1
+    id: str = ""
+    targets: str = ""
+    plan: tuple[PlannedStep, ...] = ()
+    plan_hash: str = ""
+    plan_generation: int = -1
+    planned_at: str = ""
+    steps: tuple[StepRecord, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    checks: tuple[CheckRecord, ...] = ()
+    timeline: tuple[Moment, ...] = ()
+    timers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+    outcome: Outcome = ""
+    reason: str = ""
+    message: str = ""
+    retrying: str = ""
+    """What is being tried again, if that has gone on for a while."""
+    handled_request: str = ""
+
+    def step(self, name: str) -> StepRecord:
+        """The record of a step; one that has not begun if there is none."""
+        return next((step for step in self.steps if step.name == name), StepRecord(name))
+
+    def of_step(self, name: str) -> tuple[Entry, ...]:
+        """The ledger entries of a step, in the order they were planned."""
+        return tuple(entry for entry in self.entries if entry.step == name)
+
+    def with_step(self, new: StepRecord) -> Record:
+        """The record with one step replaced."""
+        return dataclasses.replace(self, steps=tuple(new if step.name == new.name else step for step in self.steps))
+
+    def with_entries(self, changed: Iterable[Entry]) -> Record:
+        """The record with some entries replaced (same step and key), or added at the end."""
+        new = {(entry.step, entry.change.key): entry for entry in changed}
+        kept = tuple(new.pop((entry.step, entry.change.key), entry) for entry in self.entries)
+        return dataclasses.replace(self, entries=(*kept, *new.values()))
+
+    def noted(self, moment: Moment) -> Record:
+        """The record with one more item in its timeline; the middle goes when it is full."""
+        items = (*self.timeline, moment)
+        if len(items) > MOST_TIMELINE:
+            items = (*items[: MOST_TIMELINE // 2], *items[-MOST_TIMELINE // 2 :])
+        return dataclasses.replace(self, timeline=items)
+
+    def timed(self, name: str, at: str) -> Record:
+        """The record with a timer set, if it was not set before."""
+        if self.timers.get(name):
+            return self
+        return dataclasses.replace(self, timers={**self.timers, name: at})
+
+    def held(self) -> tuple[Entry, ...]:
+        """Entries that are in force and go back one day: what an Incident holds on to."""
+        return tuple(entry for entry in self.entries if entry.state in LIVE and entry.release is not Release.NEVER)

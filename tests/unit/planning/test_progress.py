@@ -1,0 +1,137 @@
+"""Which move comes next, and what a new plan keeps of an old one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep, Ref, Release, Request, Verdict
+from incident_operator.planning.progress import merged, next_move, stages
+from incident_operator.planning.record import CheckRecord, Record, StepRecord
+
+TARGET = Ref("Deployment", "api", "shop", "uid-1")
+
+
+def change(key: str = "Deployment/api", *, before: Any = 3, after: Any = 0, noop: bool = False) -> Change:
+    request = None if noop else Request("patch", TARGET, [{"op": "replace", "path": "/spec/replicas", "value": after}])
+    return Change(key, TARGET, request, before, after, f"{key}: {before} -> {after}")
+
+
+def step(name: str, *changes: Change, **rest: Any) -> PlannedStep:
+    return PlannedStep(name, rest.pop("phase", "Containment"), "scale", changes, Release.ON_RESOLVE, **rest)
+
+
+def planned(*steps: PlannedStep) -> Record:
+    return merged(Record(), Plan(steps))
+
+
+def in_state(record: Record, name: str, entries: EntryState, step_state: Any) -> Record:
+    record = record.with_entries(dataclasses.replace(entry, state=entries) for entry in record.of_step(name))
+    return record.with_step(StepRecord(name, step_state))
+
+
+def move(record: Record, *, has_checks: bool = False) -> str:
+    return next_move(record, has_checks=has_checks, release_asked=False).kind
+
+
+def test_a_new_plan_is_first_put_on_record() -> None:
+    assert move(planned(step("one", change()))) == "intend"
+
+
+def test_what_is_on_record_is_made_and_then_settled() -> None:
+    record = planned(step("one", change()))
+    assert move(in_state(record, "one", EntryState.INTENDED, "Acting")) == "act"
+    assert move(in_state(record, "one", EntryState.DONE, "Settling")) == "settle"
+
+
+def test_a_plan_without_writes_is_settled_without_an_intent() -> None:
+    assert move(planned(step("one", change(noop=True)))) == "settle"
+
+
+def test_the_second_step_waits_for_the_first() -> None:
+    record = planned(step("one", change()), step("two", change("Deployment/bot")))
+    first = next_move(record, has_checks=False, release_asked=False)
+    assert [each.name for each in first.steps] == ["one"]
+    done = in_state(record, "one", EntryState.DONE, "Done")
+    assert [each.name for each in next_move(done, has_checks=False, release_asked=False).steps] == ["two"]
+
+
+def test_neighbours_with_one_stage_run_together_and_others_do_not() -> None:
+    plan = [step("a", stage="x"), step("b", stage="x"), step("c"), step("d", stage="x"), step("e", phase="Remediation")]
+    assert [[each.name for each in stage] for stage in stages(plan)] == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+@pytest.mark.parametrize(("policy", "kind"), [("Halt", "fail"), ("Release", "fail"), ("Continue", "hold")])
+def test_a_failed_step_stops_the_others_unless_told_to_continue(policy: Any, kind: str) -> None:
+    record = in_state(planned(step("one", change(), on_failure=policy)), "one", EntryState.DONE, "Failed")
+    assert move(record) == kind
+
+
+def test_unknown_and_failing_checks_keep_it_from_resolving() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
+    assert move(record, has_checks=True) == "verify"
+    for verdict in (Verdict.UNKNOWN, Verdict.FAIL):
+        looked = dataclasses.replace(record, checks=(CheckRecord("c", verdict),))
+        assert move(looked, has_checks=True) == "verify"
+    passed = dataclasses.replace(record, checks=(CheckRecord("c", Verdict.PASS, passed=True),))
+    assert move(passed, has_checks=True) == "resolve"
+
+
+def test_without_checks_what_is_held_keeps_it_open_and_what_is_never_put_back_does_not() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
+    assert move(record) == "hold"
+    never = dataclasses.replace(record, entries=tuple(
+        dataclasses.replace(entry, release=Release.NEVER) for entry in record.entries
+    ))  # fmt: skip
+    assert move(never) == "resolve"
+
+
+def test_a_new_plan_keeps_what_is_in_force_with_its_first_before() -> None:
+    record = in_state(planned(step("one", change(before=3, after=0))), "one", EntryState.DONE, "Done")
+    again = merged(record, Plan((step("one", change(before=0, after=0, noop=True)),)))
+    (entry,) = again.entries
+    assert (entry.state, entry.change.before) == (EntryState.DONE, 3)
+    assert again.step("one").state == "Done"
+    other = merged(record, Plan((step("one", change(before=0, after=1)),)))
+    (entry,) = other.entries
+    assert (entry.state, entry.change.before, entry.change.after) == (EntryState.PLANNED, 3, 1)
+    assert other.step("one").state == "Pending"
+
+
+def test_a_new_plan_does_not_forget_what_a_step_that_is_no_more_did() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
+    again = merged(record, Plan((step("two", change("Deployment/bot")),)))
+    assert [(entry.step, entry.state) for entry in again.entries] == [
+        ("one", EntryState.DONE),
+        ("two", EntryState.PLANNED),
+    ]
+
+
+def test_a_target_that_was_replaced_by_another_of_its_name_is_planned_anew() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
+    new = dataclasses.replace(change(), target=dataclasses.replace(TARGET, uid="uid-2"))
+    (entry,) = merged(record, Plan((step("one", new),))).entries
+    assert entry.state is EntryState.PLANNED
+
+
+def test_what_was_so_before_is_never_put_back() -> None:
+    (entry,) = planned(step("one", change(noop=True))).entries
+    assert entry.state is EntryState.SKIPPED
+    assert planned(step("one", change(noop=True))).held() == ()
+
+
+def test_the_hash_names_every_request() -> None:
+    one, two = Plan((step("one", change(after=0)),)), Plan((step("one", change(after=1)),))
+    assert one.hash != two.hash
+    assert one.hash == Plan((step("one", change(after=0)),)).hash
+    assert len(one.hash) == 16
+
+
+def test_entries_of_one_step_are_replaced_by_key() -> None:
+    record = planned(step("one", change("a"), change("b")))
+    new = dataclasses.replace(record.entries[1], state=EntryState.DONE)
+    assert [entry.state for entry in record.with_entries([new]).entries] == [EntryState.PLANNED, EntryState.DONE]
+    more = Entry("one", "scale", change("c"), Release.ON_RESOLVE, EntryState.INTENDED)
+    assert [entry.change.key for entry in record.with_entries([more]).entries] == ["a", "b", "c"]

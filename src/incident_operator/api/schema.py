@@ -1,0 +1,59 @@
+"""The ground the models stand on: strict, camelCase, every text bounded, durations as Flux writes them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+Duration = Annotated[str, StringConstraints(pattern=DURATION, max_length=32)]
+Label = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=63)]
+ObjectName = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
+Text = Annotated[str, StringConstraints(max_length=2048)]
+Word = Annotated[str, StringConstraints(max_length=128)]
+Json = Annotated[str, StringConstraints(max_length=262144)]
+Instant = Annotated[str, StringConstraints(max_length=32)]
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> timedelta:
+    """``90s``, ``1h30m``, ``500ms``: the pattern that Flux and node-healthcheck-operator use; ValueError otherwise."""
+    if not re.fullmatch(DURATION, text):
+        raise ValueError(f"{text!r} is not a duration: write it as 500ms, 90s, 5m or 1h30m")
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", text)
+    return timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in parts))
+
+
+class Model(BaseModel):
+    """A part of a kind: unknown fields are refused, nothing changes once it is read."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class Rule(BaseModel):
+    """A CEL rule with the message that a person gets; goes to x-kubernetes-validations."""
+
+    rule: str
+    message: str = ""
+    message_expression: str = ""
+    field_path: str = ""
+
+    def as_schema(self) -> dict[str, str]:
+        """As the CRD holds it."""
+        told = {
+            "rule": self.rule,
+            "message": self.message,
+            "messageExpression": self.message_expression,
+            "fieldPath": self.field_path,
+        }
+        return {key: value for key, value in told.items() if value}

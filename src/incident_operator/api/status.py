@@ -1,0 +1,204 @@
+"""The Incident's status: all that is known about its handling, and the ledger to undo it from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from incident_operator.api.schema import Instant, Json, Label, Model, Text, Word
+
+Facts = Annotated[dict[str, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=16)]
+Timers = Annotated[dict[str, Instant], Field(max_length=16)]
+Release = Literal["OnResolve", "Manual", "Never"]
+Notes = Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=16)]
+Phase = Literal[
+    "Detected", "Triage", "AwaitingApproval", "Containment", "Investigation", "Remediation", "Recovery",
+    "Verification", "Monitoring", "Resolved", "Closed", "Halted", "Cancelled",
+]  # fmt: skip
+
+
+class Condition(Model):
+    """One condition, as every Kubernetes API has them."""
+
+    type: Word
+    """Ready, Reconciling, Stalled (as kstatus has them), Contained, Recovered, ReleaseConflict."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown. Unknown is never success."""
+    reason: Word
+    """Why, in one word that does not change; Events have the same."""
+    message: Text
+    """Why, for people, with what can be done about it."""
+    last_transition_time: Instant
+    """Since when the status is what it is (RFC 3339, UTC)."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the spec that this is about."""
+
+
+class PlannedChange(Model):
+    """One planned write, in words; the request itself is in the ledger."""
+
+    key: Text
+    """Names the change within its step."""
+    summary: Text
+    """What is changed, from what to what."""
+    notes: Notes | None = None
+    """What a person should know about it: guesses, warnings, who may undo it."""
+
+
+class PlannedStep(Model):
+    """One step of the plan."""
+
+    name: Label
+    """Name of the step."""
+    phase: Literal["Containment", "Remediation"]
+    """Which part of the Incident it belongs to."""
+    action: Word
+    """The action it takes."""
+    stage: Word | None = None
+    """Steps of one stage run together."""
+    release: Release
+    """When what it did is put back."""
+    timeout_seconds: Annotated[int, Field(ge=0)]
+    """How long the world may take to follow."""
+    on_failure: Literal["Halt", "Continue", "Release"]
+    """What happens when it fails."""
+    changes: Annotated[list[PlannedChange], Field(max_length=500)] | None = None
+    """Its changes."""
+
+
+class PlanStatus(Model):
+    """What will be done, resolved to concrete objects and values."""
+
+    hash: Word
+    """Names exactly this plan: every request of every step goes into it."""
+    generation: int
+    """The generation of the spec it was made from."""
+    created_at: Instant
+    """When it was made."""
+    steps: Annotated[list[PlannedStep], Field(max_length=64)] | None = None
+    """The steps, in the order they run."""
+
+
+class StepStatus(Model):
+    """How far one step is."""
+
+    name: Label
+    """Name of the step."""
+    phase: Literal["Pending", "Acting", "Settling", "Done", "Failed", "Skipped"]
+    """Pending, Acting (writing), Settling (the world follows), Done or Failed."""
+    reason: Word | None = None
+    """Why it failed, in one word."""
+    message: Text | None = None
+    """How far it is, or how it ended."""
+    facts: Facts | None = None
+    """What was found out, like isolation: Full, Partial, NotEnforced or Unverified."""
+    started_at: Instant | None = None
+    """When its first write was put on record."""
+    finished_at: Instant | None = None
+    """When it was done or had failed."""
+
+
+class LedgerTarget(Model):
+    """The object that was changed."""
+
+    kind: Word
+    """Kind of the object."""
+    name: Text
+    """Name of the object."""
+    namespace: Word
+    """Namespace of the object."""
+    uid: Word | None = None
+    """UID of the object, so that another one of its name is not taken for it."""
+
+
+class LedgerEntry(Model):
+    """One write: on record before it was made, with what was there before and what was put there."""
+
+    step: Label
+    """The step it belongs to."""
+    action: Word
+    """The action that made it."""
+    key: Text
+    """Names it within its step."""
+    target: LedgerTarget
+    """What was changed."""
+    verb: Literal["create", "patch", "delete", "none"]
+    """How it was changed; none: it was so already."""
+    request: Json | None = None
+    """The exact request, as JSON."""
+    before: Json
+    """What was there before, as JSON: what a release puts back."""
+    after: Json
+    """What was put there, as JSON: a release acts only where it still stands."""
+    summary: Text | None = None
+    """The change in words."""
+    notes: Notes | None = None
+    """What a person should know about it."""
+    release: Release
+    """When it is put back."""
+    state: Literal["Planned", "Intended", "Done", "Skipped", "Failed", "Released", "Kept", "Conflict"]
+    """Planned, Intended (about to be written), Done, Skipped, Failed; then Released, Kept, or Conflict."""
+    message: Text | None = None
+    """Why it is in this state."""
+    intended_at: Instant | None = None
+    """When the intent was put on record."""
+    done_at: Instant | None = None
+    """When the write was made."""
+    released_at: Instant | None = None
+    """When it was put back."""
+
+
+class CheckStatus(Model):
+    """What one check says."""
+
+    name: Label
+    """Name of the check."""
+    verdict: Literal["Pass", "Fail", "Unknown"]
+    """Pass, Fail or Unknown. Unknown never counts as Pass."""
+    since: Instant | None = None
+    """Since when it says so."""
+    passed: bool
+    """Whether it has passed over its whole window."""
+    message: Text | None = None
+    """What was seen."""
+
+
+class TimelineItem(Model):
+    """One thing that happened."""
+
+    at: Instant
+    """When."""
+    reason: Word
+    """What, in one word; the Event about it has the same reason."""
+    message: Text
+    """What, for people."""
+
+
+class IncidentStatus(Model):
+    """What the operator knows and has done; written by it alone."""
+
+    observed_generation: int = -1
+    """The generation of the spec that this status is about; -1 until the operator has seen the Incident."""
+    id: Word | None = None
+    """The number to say on the phone, like INC-2026-1123-001."""
+    phase: Phase | None = None
+    """Where it is in the course of the guide; for display, the conditions are the contract."""
+    summary: Text | None = None
+    """The targets in a few words, for the table."""
+    conditions: Annotated[list[Condition], Field(max_length=16)] | None = None
+    """Ready, with either Reconciling or Stalled or neither; Contained, Recovered, ReleaseConflict."""
+    plan: PlanStatus | None = None
+    """The plan, to be read before it is carried out."""
+    steps: Annotated[list[StepStatus], Field(max_length=64)] | None = None
+    """How far each step is."""
+    ledger: Annotated[list[LedgerEntry], Field(max_length=1000)] | None = None
+    """Every write, on record before it was made."""
+    verification: Annotated[list[CheckStatus], Field(max_length=32)] | None = None
+    """What each check says."""
+    timeline: Annotated[list[TimelineItem], Field(max_length=200)] | None = None
+    """What happened, in order."""
+    timers: Timers | None = None
+    """When it was detected, contained, mitigated, recovered and resolved (RFC 3339, UTC)."""
+    last_handled_request: Word | None = None
+    """The annotation incident-operator.dev/requested-at as it was last acted on."""

@@ -1,0 +1,203 @@
+"""The real cluster: reads and writes as the operator, or as an Incident's ServiceAccount."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from incident_operator.api import names
+from incident_operator.cluster import events
+from incident_operator.cluster.connection import FIRST_ERROR, Connection
+from incident_operator.cluster.errors import refused, status_of
+from incident_operator.cluster.resources import path, resource
+from incident_operator.cluster.selectors import query_of
+from incident_operator.faults import NotFound, Refused, Waiting
+from incident_operator.planning.plan import Manifest, Ref, Request
+
+PAGE = 500
+PROXY_UNREACHABLE = frozenset({"ServiceUnavailable", "InternalError", "BadGateway", "GatewayTimeout"})
+
+
+class Gateway:
+    """One identity on one cluster; implements ``port.Hands``."""
+
+    def __init__(self, connection: Connection, *, namespace: str = "", service_account: str = "") -> None:
+        """Be the operator itself, or impersonate a ServiceAccount."""
+        self._connection = connection
+        self._identity = f"ServiceAccount {namespace}/{service_account}" if service_account else ""
+        user = f"system:serviceaccount:{namespace}:{service_account}"
+        self._headers = {"Impersonate-User": user} if service_account else {}
+
+    async def _json(self, method: str, where: str, what: str, kind: str = "", **more: Any) -> Any:
+        return await self._connection.json(
+            method, where, what=what, identity=self._identity, headers=self._headers, resource=kind.lower(), **more
+        )
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest:
+        """One object, raw."""
+        found: Manifest = await self._json(
+            "GET", path(kind, namespace, name), f"get {kind} {namespace}/{name}", kind
+        )
+        return found
+
+    async def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, raw, or None."""
+        try:
+            return await self.get(kind, namespace, name)
+        except NotFound:
+            return None
+
+    async def list(self, kind: str, namespace: str, selector: Mapping[str, Any] | None = None) -> Sequence[Manifest]:
+        """Objects of a namespace from the watch cache."""
+        query = {"resourceVersion": "0"}
+        if selector is not None:
+            query["labelSelector"] = query_of(selector)
+        answer = await self._json("GET", path(kind, namespace), f"list {kind} in {namespace}", kind, query=query)
+        return _items(answer, kind)
+
+    async def groups(self) -> frozenset[str]:
+        """Names of the API groups the cluster serves."""
+        answer = await self._json("GET", "/apis", "discover the API groups")
+        return frozenset(group["name"] for group in answer.get("groups", ()))
+
+    async def through_service(
+        self, namespace: str, service: str, port: str, path: str, *, timeout_seconds: float
+    ) -> tuple[int, int]:
+        """GET a path of a Service through the API server's proxy; the status and the milliseconds it took."""
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise Refused("Invalid", f"http.path {path!r} must begin with / and have no .. in it")
+        where = (
+            f"/api/v1/namespaces/{quote(namespace, safe='')}/services/"
+            f"http:{quote(service, safe='')}:{quote(port, safe='')}/proxy{quote(path, safe='/?=&%-._~')}"
+        )
+        what = f"get {path} from Service {namespace}/{service}:{port}"
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        code, body, headers = await self._connection.send(
+            "GET", where, what=what, identity=self._identity, headers=self._headers, seconds=timeout_seconds,
+            resource="services/proxy",
+        )  # fmt: skip
+        elapsed = round((loop.time() - begun) * 1000)
+        status = status_of(body) if code >= FIRST_ERROR else {}
+        if status.get("reason") in PROXY_UNREACHABLE:
+            raise Waiting("ServiceUnreachable", f"could not {what}: {str(status.get('message', ''))[:200]}")
+        if status:
+            raise refused(what, code, body, headers, identity=self._identity)
+        return code, elapsed
+
+    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool:
+        """Whether a TCP connection to a pod's address is accepted; nothing is sent over it."""
+        found = ipaddress.ip_address(address)
+        if found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified:
+            return False
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                _, writer = await asyncio.open_connection(address, port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
+
+    async def send(self, request: Request, *, dry_run: bool = False) -> Manifest:
+        """Make one write; the object as the API server has it after."""
+        ref = request.ref
+        what = f"{request.verb} {ref}"
+        query = {"fieldManager": names.FIELD_MANAGER}
+        if dry_run:
+            query["dryRun"] = "All"
+        more: dict[str, Any] = {"query": query, "body": request.body, "content_type": request.content_type}
+        name = ref.name
+        match request.verb:
+            case "create":
+                method, name = "POST", ""
+                query["fieldValidation"] = "Strict"
+            case "patch":
+                method = "PATCH"
+            case _:
+                method = "DELETE"
+                query.pop("fieldManager")
+                more["body"] = {
+                    "kind": "DeleteOptions",
+                    "apiVersion": "v1",
+                    "preconditions": {"uid": ref.uid},
+                    "propagationPolicy": "Background",
+                }
+        where = path(ref.kind, ref.namespace, name, request.subresource)
+        answer: Manifest = await self._json(method, where, what, ref.kind, **more)
+        return answer
+
+
+class ClusterGateway(Gateway):
+    """The operator's own identity; implements ``port.Cluster``."""
+
+    def __init__(self, connection: Connection, *, instance: str) -> None:
+        """Be the operator; ``instance`` names this process in Events."""
+        super().__init__(connection)
+        self._instance = instance
+
+    def acting_as(self, namespace: str, service_account: str) -> Gateway:
+        """The same cluster as a ServiceAccount, by impersonation.
+
+        The API server adds the groups of ServiceAccounts by itself where none are named, and does
+        not ask whether the ServiceAccount exists: one that does not simply has no rights.
+        """
+        return Gateway(self._connection, namespace=namespace, service_account=service_account)
+
+    async def list_all(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Sequence[Manifest]:
+        """Objects of all namespaces, in pages, from the watch cache."""
+        found: list[Manifest] = []
+        query = {"limit": str(PAGE), "resourceVersion": "0"}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        while True:
+            answer = await self._json("GET", path(kind), f"list {kind} of all namespaces", kind, query=query)
+            found += _items(answer, kind)
+            onward = answer.get("metadata", {}).get("continue")
+            if not onward:
+                return found
+            query = {**query, "continue": onward}
+            query.pop("resourceVersion", None)
+
+    async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
+        """Replace the status subresource under an optimistic lock."""
+        body = [
+            {"op": "test", "path": "/metadata/uid", "value": ref.uid},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        return await self.send(Request("patch", ref, body, "application/json-patch+json", "status"))
+
+    async def event(self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = "") -> None:
+        """Record an Event about an object; a failure is logged and never raised."""
+        await events.record(self, about, self._instance, reason=reason, message=message, warning=warning, action=action)
+
+    async def changes(self, kind: str, namespace: str, name: str) -> AsyncIterator[Manifest]:
+        """One object as it changes, until the watch ends; the first one is its state now."""
+        first = await self.get(kind, namespace, name)
+        yield first
+        query = {
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": first["metadata"]["resourceVersion"],
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": "300",
+        }
+        async for event in self._connection.watch(path(kind, namespace), query, what=f"watch {kind} {namespace}/{name}"):
+            if event["type"] in ("ERROR", "DELETED"):
+                return
+            if event["type"] != "BOOKMARK":
+                yield event["object"]
+
+
+def _items(answer: Mapping[str, Any], kind: str) -> list[Manifest]:
+    """The items of a list, each with its kind, which the API leaves out of lists."""
+    version = resource(kind).api_version
+    return [{"apiVersion": version, "kind": kind, **item} for item in answer.get("items") or ()]
+

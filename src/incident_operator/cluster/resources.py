@@ -1,0 +1,68 @@
+"""Where each kind is served: the small table of what this program touches."""
+
+from __future__ import annotations
+
+import dataclasses
+from urllib.parse import quote
+
+from incident_operator.api import names
+from incident_operator.faults import Stalled
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API serves it."""
+
+    kind: str
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """As manifests have it: ``apps/v1``, or ``v1`` for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+_ALL = (
+    Resource("Incident", names.GROUP, names.VERSION, "incidents"),
+    Resource("Deployment", "apps", "v1", "deployments"),
+    Resource("ReplicaSet", "apps", "v1", "replicasets"),
+    Resource("StatefulSet", "apps", "v1", "statefulsets"),
+    Resource("DaemonSet", "apps", "v1", "daemonsets"),
+    Resource("ControllerRevision", "apps", "v1", "controllerrevisions"),
+    Resource("Pod", "", "v1", "pods"),
+    Resource("Service", "", "v1", "services"),
+    Resource("ServiceAccount", "", "v1", "serviceaccounts"),
+    Resource("ConfigMap", "", "v1", "configmaps"),
+    Resource("Namespace", "", "v1", "namespaces", namespaced=False),
+    Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
+    Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
+    Resource("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects"),
+    Resource("Event", "events.k8s.io", "v1", "events"),
+)
+
+RESOURCES = {resource.kind: resource for resource in _ALL}
+
+
+def resource(kind: str) -> Resource:
+    """The resource of a kind; Stalled names the kinds there are."""
+    found = RESOURCES.get(kind)
+    if found is None:
+        raise Stalled("Invalid", f"kind {kind} is not known; known are {', '.join(sorted(RESOURCES))}")
+    return found
+
+
+def path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """The URL path of a collection, an object or a subresource; every part percent-encoded."""
+    found = resource(kind)
+    parts = ["/apis", found.group, found.version] if found.group else ["/api", found.version]
+    if namespace and found.namespaced:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(found.plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    if subresource:
+        parts.append(subresource)
+    return "/".join(parts)

@@ -1,9 +1,9 @@
-"""All actions by the name of the field that asks for them."""
+"""Every action there is, by the field of a step that asks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from types import MappingProxyType
 
 from incident_operator.actions.contract import Action
 from incident_operator.actions.isolate import Isolate
@@ -12,4 +12,4 @@ from incident_operator.actions.scale import Scale
 
 _ALL: tuple[Action, ...] = (RolloutUndo(), Scale(), Isolate())
 
-CATALOGUE: Final[Mapping[str, Action]] = {action.name: action for action in _ALL}
+CATALOGUE: Mapping[str, Action] = MappingProxyType({action.name: action for action in _ALL})

@@ -35,7 +35,9 @@ class Action(Protocol):
     """When its effect is put back, unless the step says otherwise."""
     reversible: ClassVar[bool]
 
-    async def plan(self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]) -> tuple[Change, ...]:
+    async def plan(
+        self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
+    ) -> tuple[Change, ...]:
         """Read the target and work out the writes, resolved to concrete objects and values.
 
         Raises Refused or Stalled with the remedy when it cannot or must not be done. Nothing is written.

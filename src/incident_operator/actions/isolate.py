@@ -1,268 +1,287 @@
-"""isolate: cut pods off the network with a NetworkPolicy, and say honestly what came of it.
+"""``isolate``: cut pods off the network, and say honestly how far that went.
 
-NetworkPolicies only add up (no policy can take away what another allows), are enforced by the
-cluster's network or silently not at all, and need not cut connections that stand already
-(kubernetes/website #43438). So the outcome is one of
-
-Full         a connection was possible before and is not any more
-Partial      other policies still allow traffic to or from the pods; they are named
-NotEnforced  a connection is still possible: the cluster does not enforce NetworkPolicy
-Unverified   the policy is there, and whether it is enforced could not be seen
+A workload is selected by its own selector, so that pods it makes later are isolated, too; a pod by
+a label that only it has. Nothing is relabelled away: a StatefulSet would get stuck without its pod.
 """
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 
+from incident_operator.actions import guards, policies, probing
 from incident_operator.actions.contract import Occasion
-from incident_operator.actions.targets import admit, escaped, guarded, identified, lost
+from incident_operator.actions.patches import is_there, patch, ref_of, swap_member
+from incident_operator.actions.settling import LIVE, begun, combined
 from incident_operator.api import names
 from incident_operator.cluster.port import Reader
-from incident_operator.faults import Refused
+from incident_operator.faults import Refused, Stalled
 from incident_operator.planning.plan import (
     Change,
     Entry,
-    Json,
     Manifest,
     Ref,
     Release,
     Request,
     Settlement,
     Standing,
-    digest,
     failed,
-    pending,
     settled,
 )
 from incident_operator.planning.rights import Rule
-from incident_operator.planning.rollouts import is_ready
-from incident_operator.planning.selectors import is_empty, lets_through
+from incident_operator.planning.selectors import (
+    controller_of,
+    is_empty,
+    is_finished,
+    is_leaving,
+    labels_of,
+    matches,
+    owns,
+)
 
+VERB = "isolate"
 POD_NAME = "statefulset.kubernetes.io/pod-name"
-CONNECT_SECONDS = 1.0
-ENFORCED_WITHIN = timedelta(seconds=5)
-"""How long a network may take to enforce a new policy; measured: Cilium 0.1-0.2 s."""
-DIRECTIONS = {"Both": ("Ingress", "Egress"), "Ingress": ("Ingress",), "Egress": ("Egress",)}
-REMEDY = "scale it to 0, delete the pod after keeping evidence, or use a network that enforces NetworkPolicy"
+MOST_NAMED = 5
+FLOWS = "established connections may live on (it depends on the network plugin), and so do the kubelet's own probes"
+EXEC_PROBES = (
+    "probes that use the network from inside a container fail: the kubelet restarts it, and its memory is lost"
+)
+OTHER_APIS = ("cilium.io", "crd.projectcalico.org", "policy.networking.k8s.io")
 
 
 class Isolate:
-    """Implements ``Action``."""
+    """Cuts pods off the network with a NetworkPolicy that allows nothing."""
 
     name: ClassVar[str] = "isolate"
     kinds: ClassVar[frozenset[str]] = frozenset({"Pod", "Deployment", "StatefulSet", "DaemonSet"})
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read the selector of a workload"),
-        Rule("", ("pods",), ("get", "list", "patch"), "find the pods, and label a single one"),
+        Rule("", ("pods",), ("get", "list", "patch"), "find the pods, and label one that has no label of its own"),
         Rule(
-            "networking.k8s.io", ("networkpolicies",), ("get", "list", "create", "delete"),
-            "make the isolating policy, and see which others still allow traffic",
+            "apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read the selector, and who is protected"
         ),
-    )  # fmt: skip
+        Rule("apps", ("replicasets",), ("get",), "tell to which Deployment a pod belongs"),
+        Rule(
+            "networking.k8s.io",
+            ("networkpolicies",),
+            ("get", "list", "create", "delete"),
+            "make and remove the policy, and find others that still allow traffic",
+        ),
+    )
     release: ClassVar[Release] = Release.ON_RESOLVE
     reversible: ClassVar[bool] = True
 
     async def plan(
         self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
     ) -> tuple[Change, ...]:
-        """A policy that selects just the target, and a label first where nothing else does."""
-        found = await reader.get(target.kind, target.namespace, target.name)
-        admit(target, found, own_it=target.kind != "Pod")
-        target = identified(target, found)
-        wanted = DIRECTIONS[params.get("direction", "Both")]
-        changes: list[Change] = []
+        """A policy on the workload's selector; for a pod on a label of its own, given to it first if need be."""
+        direction = params.get("direction") or "Both"
+        if direction not in policies.DIRECTIONS:
+            allowed = ", ".join(policies.DIRECTIONS)
+            raise Refused("Invalid", f"direction must be one of {allowed}, not {direction!r}")
+        thing = await reader.get(target.kind, target.namespace, target.name)
+        guards.refuse_protected(VERB, thing)
         if target.kind == "Pod":
-            _admit_pod(target, found)
-            selector, label = _pod_selector(occasion, found)
-            pods: Sequence[Manifest] = (found,)
-            if label is not None:
-                changes.append(_label(target, found, label))
-        else:
-            selector = found["spec"]["selector"]
-            if is_empty(selector):
-                raise Refused("Invalid", f"{target} has an empty selector: isolating it would isolate the whole namespace")
-            pods = await reader.list("Pod", target.namespace, selector)
-            for pod in pods:
-                _admit_pod(Ref("Pod", pod["metadata"]["name"], target.namespace), pod)
-        probe = await _probe(reader, pods, wanted)
-        changes.append(_policy(occasion, target, selector, wanted, probe))
-        return tuple(changes)
+            return await _plan_pod(reader, occasion, thing, direction)
+        return await _plan_workload(reader, occasion, thing, direction)
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
-        """For the label: its value. For the policy: ours and as we made it, or somebody else's."""
-        if change.target.kind == "Pod":
-            gone = lost(change, current)
-            if gone or current is None:
-                return Standing.GONE
-            value = (current["metadata"].get("labels") or {}).get(names.ISOLATED)
-            if value == change.after["label"]:
-                return Standing.AFTER
-            return Standing.BEFORE if value == change.before["label"] else Standing.OTHER
-        if current is None:
-            return Standing.BEFORE if not change.target.uid else Standing.GONE
-        if lost(change, current):
+        """The policy by its labels and spec, the pod by its label."""
+        if change.target.kind == policies.KIND:
+            return policies.standing(change, current)
+        if not is_there(change.target, current) or current is None:
             return Standing.GONE
-        labels = current["metadata"].get("labels") or {}
-        ours = labels.get(names.INCIDENT_UID) == change.after["incident"]
-        return Standing.AFTER if ours and current["spec"] == change.after["spec"] else Standing.OTHER
+        now = labels_of(current).get(names.ISOLATED)
+        if now == change.after["label"]:
+            return Standing.AFTER
+        return Standing.BEFORE if now == change.before["label"] else Standing.OTHER
 
     def undo(self, change: Change, current: Manifest) -> Request | None:
         """The policy goes, and so does the label."""
-        target = change.target
-        if target.kind != "Pod":
-            meta = current["metadata"]
-            return Request("delete", Ref(target.kind, target.name, target.namespace, meta["uid"]))
-        where, old = f"/metadata/labels/{escaped(names.ISOLATED)}", change.before["label"]
-        test = {"op": "test", "path": where, "value": change.after["label"]}
-        back = {"op": "remove", "path": where} if old is None else {"op": "replace", "path": where, "value": old}
-        return guarded(target, test, back)
+        if change.target.kind == policies.KIND:
+            return policies.removal(current)
+        operations = swap_member(current, "labels", names.ISOLATED, change.after["label"], change.before["label"])
+        return patch(change.target, operations)
 
-    async def settle(
-        self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime
-    ) -> Settlement:
-        """What the isolation is worth, by what other policies allow and what connections show."""
-        outcomes: list[tuple[str, str]] = []
-        for entry in entries:
-            if entry.change.target.kind != "NetworkPolicy":
-                continue
-            done = datetime.fromisoformat(entry.done_at) if entry.done_at else since
-            outcome, message = await self._outcome(reader, entry.change, waited=now - done)
-            if outcome == "Pending":
-                return pending(message)
-            outcomes.append((outcome, message))
-        worst = min(outcomes, key=lambda each: ("NotEnforced", "Partial", "Unverified", "Full").index(each[0]))
-        text = "; ".join(message for _, message in outcomes)
-        facts = {"isolation": worst[0]}
-        if worst[0] == "NotEnforced":
-            return failed("NotEnforced", text, facts)
-        return settled(text, facts)
+    async def settle(self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime) -> Settlement:
+        """The policies are there; nothing else lets traffic through; and a connection that was possible is not."""
+        made = [each for each in entries if each.state in LIVE and each.change.target.kind == policies.KIND]
+        parts = await asyncio.gather(*(self._one(reader, entry, begun(entry, since), now) for entry in made))
+        return combined(parts, {"isolation": probing.WORST})
 
-    async def _outcome(self, reader: Reader, change: Change, *, waited: timedelta) -> tuple[str, str]:
-        """Outcome and message for one policy; Pending while it may still take effect."""
-        target, after = change.target, change.after
-        policies = await reader.list("NetworkPolicy", target.namespace)
-        if not any(policy["metadata"]["name"] == target.name for policy in policies):
-            if await reader.find("NetworkPolicy", target.namespace, target.name) is None:
-                return "NotEnforced", f"the policy {target.name} was deleted by somebody else; {REMEDY}"
-        others = [policy for policy in policies if policy["metadata"]["name"] != target.name]
-        pods = await reader.list("Pod", target.namespace, after["spec"]["podSelector"])
-        allowed = _allowed(others, pods, frozenset(after["spec"]["policyTypes"]))
-        if allowed:
-            return "Partial", f"{allowed}, and no policy can take that away: delete or narrow it, or {REMEDY}"
-        probe = after["probe"]
-        if not probe.get("open"):
-            return "Unverified", f"the policy is in place; whether it is enforced could not be seen: {probe['why']}"
-        if not any((pod.get("status") or {}).get("podIP") == probe["address"] for pod in pods):
-            return "Unverified", "the policy is in place; the pod that was tried before is gone, so nothing could be seen"
-        where = f"{probe['address']}:{probe['port']}"
-        if not await reader.connects(probe["address"], probe["port"], timeout_seconds=CONNECT_SECONDS):
-            return "Full", f"a connection to {where} was possible before and is not any more; ones that stood may live on"
-        if waited < ENFORCED_WITHIN:
-            return "Pending", f"a connection to {where} is still possible"
-        return "NotEnforced", (
-            f"a connection to {where} is still possible after {waited.total_seconds():.0f} s: "
-            f"this cluster does not enforce NetworkPolicy; {REMEDY}"
+    async def _one(self, reader: Reader, entry: Entry, made: datetime, now: datetime) -> Settlement:
+        """One policy."""
+        change, target = entry.change, entry.change.target
+        there = await reader.list(policies.KIND, target.namespace)
+        current = next((each for each in there if each["metadata"]["name"] == target.name), None)
+        if current is None:  # the list may be a moment old
+            current = await reader.find(target.kind, target.namespace, target.name)
+        if self.standing(change, current) is not Standing.AFTER:
+            return failed(
+                "Reverted", f"{target} was changed or deleted after it was made; somebody else lifts the isolation"
+            )
+        selector = change.after["spec"]["podSelector"]
+        types = change.after["spec"]["policyTypes"]
+        direction = types[0] if len(types) == 1 else "Both"
+        pods = [each for each in await reader.list("Pod", target.namespace, selector) if not is_finished(each)]
+        others = [each for each in there if each["metadata"]["name"] != target.name]
+        # A workload without pods has none to look at: the pods that it will make have its template's labels.
+        labels = [labels_of(pod) for pod in pods] or [change.before["labels"]]
+        through = policies.still_allowing(others, labels, direction)
+        if through:
+            text = f"isolated only in part: other NetworkPolicies still allow traffic: {', '.join(through)}"
+            return settled(f"{text}; change or delete them, or scale to 0", {"isolation": "Partial"})
+        if "Ingress" not in types:
+            return probing.unverified("only connections into a pod can be tried from here")
+        return await probing.again(reader, change.before["probe"], pods, made=made, now=now)
+
+
+async def _plan_workload(reader: Reader, occasion: Occasion, workload: Manifest, direction: str) -> tuple[Change, ...]:
+    """One policy on the workload's own selector."""
+    selector = workload["spec"].get("selector")
+    if is_empty(selector):
+        raise Refused(
+            "EmptySelector",
+            f"could not {VERB} {guards.named(workload)}: its spec.selector is empty and selects the whole namespace",
+        )
+    template = workload["spec"]["template"]
+    target = ref_of(workload)
+    _refuse_host_network(target, template.get("spec") or {})
+    pods, there = await asyncio.gather(
+        reader.list("Pod", target.namespace, selector), reader.list(policies.KIND, target.namespace)
+    )
+    pods = [pod for pod in pods if not is_finished(pod)]
+    for pod in pods:
+        guards.refuse_protected(VERB, pod)
+        _refuse_host_network(target, pod["spec"])
+    foreign = [pod["metadata"]["name"] for pod in pods if not owns(workload, pod)]
+    notes = [f"pods of others match its selector and are isolated, too: {_few(foreign)}"] if foreign else []
+    if not pods:
+        notes.append("it has no pods now; those that it makes later are isolated")
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    before = {"probe": await _probe(reader, pods, direction), "labels": dict(labels)}
+    change = policies.creation(occasion, target, selector or {}, direction, before)
+    through = _through(change, there, [labels_of(pod) for pod in pods] or [labels], direction)
+    return (dataclasses.replace(change, notes=(*notes, *through, *await _notes(reader, workload))),)
+
+
+async def _plan_pod(reader: Reader, occasion: Occasion, pod: Manifest, direction: str) -> tuple[Change, ...]:
+    """One policy on a label that only this pod has; one of a StatefulSet has it already."""
+    target = ref_of(pod)
+    if is_finished(pod) or is_leaving(pod):
+        raise Refused("Completed", f"could not {VERB} {target}: it has run to its end or is being deleted")
+    _refuse_host_network(target, pod["spec"])
+    await _refuse_protected_owner(reader, pod)
+    own = labels_of(pod).get(POD_NAME)
+    changes: tuple[Change, ...] = ()
+    labels = dict(labels_of(pod))
+    if own == target.name:
+        selector = {"matchLabels": {POD_NAME: own}}
+        notes = ["the pod that takes its name is isolated, too"]
+    else:
+        selector = {"matchLabels": {names.ISOLATED: occasion.uid}}
+        changes = (_label(pod, occasion),)
+        labels[names.ISOLATED] = occasion.uid
+        notes = ["only this pod is isolated, not one that replaces it"] if controller_of(pod) else []
+    there, probe = await asyncio.gather(reader.list(policies.KIND, target.namespace), _probe(reader, [pod], direction))
+    change = policies.creation(occasion, target, selector, direction, {"probe": probe, "labels": labels})
+    notes += _through(change, there, [labels], direction)
+    began = _beginning(there, labels_of(pod), labels)
+    if began:
+        notes.append(f"with the label {names.ISOLATED} these NetworkPolicies begin to select it: {_few(began)}")
+    return (*changes, dataclasses.replace(change, notes=(*notes, *await _notes(reader, pod))))
+
+
+def _label(pod: Manifest, occasion: Occasion) -> Change:
+    """The label by which the policy finds the pod; nobody else's is overwritten."""
+    ref, now = ref_of(pod), labels_of(pod).get(names.ISOLATED)
+    if now not in (None, occasion.uid):
+        raise Stalled(
+            "IsolatedAlready",
+            f"could not {VERB} {ref}: the Incident with UID {now} isolates it already; release that one first",
+        )
+    return Change(
+        key=f"Pod/{ref.name}",
+        target=ref,
+        # Made even where the label is ours already: only so it is on record, and goes on release.
+        request=patch(ref, swap_member(pod, "labels", names.ISOLATED, None, occasion.uid)),
+        before={"label": None},
+        after={"label": occasion.uid},
+        summary=f"pod/{ref.name}: label {names.ISOLATED}={occasion.uid}",
+    )
+
+
+async def _refuse_protected_owner(reader: Reader, pod: Manifest) -> None:
+    """A pod is protected with the workload that it belongs to."""
+    thing: Manifest = pod
+    namespace = pod["metadata"]["namespace"]
+    while (owner := controller_of(thing)) is not None:
+        if owner["kind"] not in ("ReplicaSet", "Deployment", "StatefulSet", "DaemonSet"):
+            return
+        found = await reader.find(owner["kind"], namespace, owner["name"])
+        if found is None:
+            return
+        guards.refuse_protected(VERB, found)
+        thing = found
+
+
+def _refuse_host_network(target: Ref, spec: Mapping[str, Any]) -> None:
+    """What NetworkPolicies do to pods on the host's network is undefined (kubernetes.io, "Network Policies")."""
+    if spec.get("hostNetwork"):
+        raise Refused(
+            "HostNetwork",
+            f"could not {VERB} {target}: it is on the host's network (hostNetwork), which NetworkPolicies do not "
+            "cover; cordon its node, or scale it to 0",
         )
 
 
-def _admit_pod(target: Ref, pod: Manifest) -> None:
-    """Refuse pods that a NetworkPolicy cannot hold."""
-    admit(target, pod, own_it=False)
-    if pod["spec"].get("hostNetwork"):
-        raise Refused("HostNetwork", f"{target} uses its node's network, which no NetworkPolicy holds: cordon the node, or {REMEDY}")
-    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        raise Refused("PodFinished", f"{target} has ended already: there is nothing to isolate")
+async def _probe(reader: Reader, pods: Sequence[Manifest], direction: str) -> Any:
+    """What can be tried from here before it is isolated."""
+    if direction == "Egress":
+        return {"why": "only connections into a pod can be tried from here"}
+    return await probing.first(reader, pods)
 
 
-def _pod_selector(occasion: Occasion, pod: Manifest) -> tuple[dict[str, Any], str | None]:
-    """A selector for one pod, and the label value it needs put on; the pods of StatefulSets have one already."""
-    labels = pod["metadata"].get("labels") or {}
-    if POD_NAME in labels:
-        return {"matchLabels": {POD_NAME: labels[POD_NAME]}}, None
-    value = digest([occasion.uid, pod["metadata"]["uid"]])[:16]
-    return {"matchLabels": {names.ISOLATED: value}}, value
-
-
-def _label(target: Ref, pod: Manifest, value: str) -> Change:
-    """The label that the policy selects."""
-    labels = pod["metadata"].get("labels")
-    old = (labels or {}).get(names.ISOLATED)
-    operation: dict[str, Any] = {"op": "add", "path": f"/metadata/labels/{escaped(names.ISOLATED)}", "value": value}
-    if not labels:
-        operation = {"op": "add", "path": "/metadata/labels", "value": {names.ISOLATED: value}}
-    return Change(
-        key=f"Pod/{target.name}",
-        target=target,
-        request=None if old == value else guarded(target, operation),
-        before={"label": old},
-        after={"label": value},
-        summary=f"Pod/{target.name}: label {names.ISOLATED}={value}",
+def _through(
+    change: Change, there: Sequence[Manifest], labels: Sequence[Mapping[str, str]], direction: str
+) -> list[str]:
+    """A warning, if other policies will make the isolation a partial one."""
+    others = [each for each in there if each["metadata"]["name"] != change.target.name]
+    found = policies.still_allowing(others, labels, direction)
+    return (
+        [f"other NetworkPolicies still allow traffic, so it is isolated only in part: {_few(found)}"] if found else []
     )
 
 
-def _policy(
-    occasion: Occasion, target: Ref, selector: Mapping[str, Any], wanted: tuple[str, ...], probe: Json
-) -> Change:
-    """The policy; without an owner, so that only a release, on record, ever removes it."""
-    name = f"incident-{digest([occasion.uid, occasion.step, target.kind, target.name])[:8]}-{target.kind.lower()}"
-    name = f"{name}-{target.name}"[:63].rstrip("-.").replace(".", "-")
-    spec = {"podSelector": dict(selector), "policyTypes": list(wanted)}
-    labels = {
-        names.MANAGED_BY: names.FIELD_MANAGER,
-        names.INCIDENT_LABEL: occasion.incident[:63].rstrip("-."),
-        names.INCIDENT_UID: occasion.uid,
-    }
-    ref = Ref("NetworkPolicy", name, occasion.namespace)
-    body = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": occasion.namespace, "labels": labels},
-        "spec": spec,
-    }
-    return Change(
-        key=f"NetworkPolicy/{name}",
-        target=ref,
-        request=Request("create", ref, body),
-        before=None,
-        after={"spec": spec, "incident": occasion.uid, "probe": probe},
-        summary=f"{target.kind}/{target.name}: NetworkPolicy {name} cuts {' and '.join(wanted).lower()} traffic",
-        notes=("connections that stand already may live on, as the cluster's network decides",),
+def _beginning(there: Sequence[Manifest], old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Policies that select a pod only once it has the new label."""
+    found = []
+    for each in there:
+        selector = each["spec"].get("podSelector") or {}
+        if matches(selector, new) and not matches(selector, old) and not is_empty(selector):
+            found.append(each["metadata"]["name"])
+    return found
+
+
+async def _notes(reader: Reader, thing: Manifest) -> tuple[str, ...]:
+    """What a person should know about isolation by NetworkPolicy."""
+    served = [group for group in OTHER_APIS if group in await reader.groups()]
+    more = (
+        (f"policies of {', '.join(served)} are not looked at; they may allow or deny traffic by themselves",)
+        if served
+        else ()
     )
+    return (FLOWS, EXEC_PROBES, *more) if _has_exec_probe(thing) else (FLOWS, *more)
 
 
-async def _probe(reader: Reader, pods: Sequence[Manifest], wanted: tuple[str, ...]) -> Json:
-    """Whether a connection to one of the pods is possible before the policy is there."""
-    if "Ingress" not in wanted:
-        return {"open": False, "why": "only traffic out of the pods is cut, which cannot be tried from here"}
-    for pod in pods:
-        address, port = (pod.get("status") or {}).get("podIP"), _port(pod)
-        if not is_ready(pod) or not address or port is None:
-            continue
-        if await reader.connects(address, port, timeout_seconds=CONNECT_SECONDS):
-            return {"open": True, "address": address, "port": port}
-        return {"open": False, "why": f"{address}:{port} could not be reached from the operator before either"}
-    return {"open": False, "why": "no ready pod names a TCP port to try"}
+def _has_exec_probe(thing: Manifest) -> bool:
+    """Whether a container's liveness is told by a command in it."""
+    spec = thing["spec"] if thing["kind"] == "Pod" else thing["spec"]["template"].get("spec") or {}
+    return any("exec" in (each.get("livenessProbe") or {}) for each in spec.get("containers") or ())
 
 
-def _port(pod: Manifest) -> int | None:
-    """The first TCP port that a container of the pod names."""
-    for container in pod["spec"].get("containers", ()):
-        for port in container.get("ports") or ():
-            if port.get("protocol", "TCP") == "TCP":
-                return int(port["containerPort"])
-    return None
-
-
-def _allowed(policies: Sequence[Manifest], pods: Sequence[Manifest], wanted: frozenset[str]) -> str:
-    """Which other policies still allow traffic of these pods, in words; empty if none does."""
-    found: dict[str, set[str]] = {}
-    for pod in pods:
-        for name, directions in lets_through(policies, pod["metadata"].get("labels") or {}, wanted):
-            found.setdefault(name, set()).update(directions)
-    return " and ".join(
-        f"NetworkPolicy {name} still allows {', '.join(sorted(directions)).lower()}" for name, directions in sorted(found.items())
-    )
-
-
+def _few(found: Sequence[str]) -> str:
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + more

@@ -1,61 +1,61 @@
-"""rolloutUndo: go back to the last good revision, once, and stay there.
+"""``rolloutUndo``: back to the last good revision, resolved once and never flipped back.
 
-Follows ``kubectl rollout undo`` (pkg/polymorphichelpers/rollback.go) but for two things: the
-revision is resolved to a template digest, so that doing it twice stays on it, and annotations
-that others put on the workload are kept.
+Unlike ``kubectl rollout undo`` it writes annotations one by one (kubectl replaces them all with
+those of the ReplicaSet), and names the revision by the digest of its template: the number
+changes as soon as it is used again, and "previous" is then the bad one.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
-from incident_operator.actions.contract import Occasion
-from incident_operator.actions.targets import admit, escaped, guarded, identified, lost, managers
+from incident_operator.actions import guards, undo_settling
+from incident_operator.actions.contract import Occasion, plain
+from incident_operator.actions.patches import is_there, patch, put, ref_of, test
 from incident_operator.api import names
 from incident_operator.cluster.port import Reader
-from incident_operator.faults import Refused
-from incident_operator.planning import rollouts
-from incident_operator.planning.plan import (
-    Change,
-    Entry,
-    Manifest,
-    Ref,
-    Release,
-    Request,
-    Settlement,
-    Standing,
-    digest,
-    failed,
-    pending,
-    settled,
-)
-from incident_operator.planning.revisions import (
-    Choice,
-    Revision,
-    bare,
-    choose,
-    from_controller_revisions,
-    from_replica_sets,
-)
+from incident_operator.faults import Refused, Stalled
+from incident_operator.planning import revisions, rollouts
+from incident_operator.planning.plan import Change, Entry, Manifest, Ref, Release, Request, Settlement, Standing
+from incident_operator.planning.revisions import Choice, Revision
 from incident_operator.planning.rights import Rule
+from incident_operator.planning.selectors import annotations_of, is_leaving, labels_of, pods_of
 
-GRACE = timedelta(seconds=20)
-"""How long a broken pod of a StatefulSet may block its own replacement before it is deleted (kubernetes #67250)."""
+VERB = "roll back"
+GUESS = "no earlier revision is known to be good: the previous one is a guess; with toRevision another one is chosen"
+NOT_UNDONE = "ConfigMaps, Secrets, volumes and database migrations do not go back with it"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """A workload with its revisions and pods, as they were read."""
+
+    workload: Manifest
+    revisions: tuple[Revision, ...]
+    pods: Sequence[Manifest]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the template that the workload has now."""
+        return revisions.fingerprint(self.workload["spec"]["template"])
 
 
 class RolloutUndo:
-    """Implements ``Action``."""
+    """Goes back to an earlier revision of a Deployment, StatefulSet or DaemonSet."""
 
     name: ClassVar[str] = "rolloutUndo"
     kinds: ClassVar[frozenset[str]] = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get", "patch"), "read and set the pod template"),
-        Rule("apps", ("replicasets", "controllerrevisions"), ("list",), "find the revisions there are"),
-        Rule("", ("pods",), ("list",), "see which revisions still run, and why pods do not get ready"),
-        Rule("", ("pods",), ("get", "delete"), "delete the broken pod that blocks an ordered StatefulSet"),
+        Rule(
+            "apps", ("deployments", "statefulsets", "daemonsets"), ("get", "patch"), "read and roll back the workload"
+        ),
+        Rule("apps", ("replicasets", "controllerrevisions"), ("list",), "find the earlier revisions"),
+        Rule("", ("pods",), ("list",), "tell which revision still runs, and why a rollout does not get on"),
+        Rule("", ("pods",), ("get", "delete"), "delete the broken pod that blocks a StatefulSet"),
     )
     release: ClassVar[Release] = Release.NEVER
     reversible: ClassVar[bool] = False
@@ -63,183 +63,160 @@ class RolloutUndo:
     async def plan(
         self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
     ) -> tuple[Change, ...]:
-        """One guarded patch of the pod template, to a revision that is named by its digest."""
-        found = await reader.get(target.kind, target.namespace, target.name)
-        admit(target, found, own_it=True)
-        target = identified(target, found)
-        if target.kind == "Deployment" and found["spec"].get("paused"):
-            raise Refused(
-                "Paused",
-                f"{target} is paused, so nothing would roll out; "
-                f"first: kubectl rollout resume deployment/{target.name} -n {target.namespace}",
+        """Choose the revision to go back to; a workload that was rolled back already stays where it is."""
+        workload = await reader.get(target.kind, target.namespace, target.name)
+        guards.refuse_protected(VERB, workload)
+        guards.refuse_controlled(VERB, workload)
+        _refuse_paused(workload)
+        world = await _world(reader, workload)
+        by = annotations_of(workload).get(names.ROLLED_BACK_BY, "an Incident")
+        rolled_back = annotations_of(workload).get(names.ROLLED_BACK_TO) == world.digest
+        mine = f"{occasion.namespace}/{occasion.incident}"
+        if params.get("toRevision") is not None:
+            number = guards.whole(params, "toRevision", least=1)
+            chosen = revisions.numbered(world.revisions, number)
+            if chosen is None and not (rolled_back and by == mine):
+                raise _not_found(world, number)
+            if chosen is not None and chosen not in revisions.others(workload, world.revisions):
+                return (_unchanged(world, f"{target.name} is at revision {number} already"),)
+            if chosen is not None:
+                return (_change(world, Choice(chosen, "as asked for"), mine),)
+        if rolled_back:
+            text = (
+                f"{target.name} was rolled back to this revision already by Incident {by}; toRevision goes further back"
             )
-        current = bare(found["spec"]["template"])
-        annotations = found["metadata"].get("annotations") or {}
-        wanted = params.get("toRevision")
-        if wanted is None and annotations.get(names.ROLLED_BACK_TO) == digest(current):
-            return (_already(target, current, f"Incident {annotations.get(names.ROLLED_BACK_BY, '')} went back to it"),)
-        revisions = await _revisions(reader, found)
-        choice = choose(revisions, digest(current), wanted=wanted, what=str(target))
-        if choice.revision.digest == digest(current):
-            return (_already(target, current, f"it is revision {choice.revision.number}"),)
-        now = next((each for each in revisions if each.digest == digest(current)), None)
-        return (_change(occasion, target, found, choice, now),)
+            return (_unchanged(world, text),)
+        choice = revisions.choose(revisions.others(workload, world.revisions))
+        if choice is None:
+            raise Stalled(
+                "NoEarlierRevision",
+                f"could not {VERB} {target}: no earlier revision is left (spec.revisionHistoryLimit is "
+                f"{workload['spec'].get('revisionHistoryLimit', 10)}); apply the good manifest instead",
+            )
+        return (_change(world, choice, mine),)
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
-        """Told from the digest of the template; for a pod, from its being there."""
-        if change.target.kind == "Pod":
-            gone = lost(change, current)
-            on_its_way = current is not None and current["metadata"].get("deletionTimestamp")
-            return Standing.AFTER if gone or on_its_way else Standing.BEFORE
-        gone = lost(change, current)
-        if gone or current is None:
+        """By the template's digest; whoever else changed the workload's status does not matter."""
+        if not is_there(change.target, current) or current is None:
             return Standing.GONE
-        there = digest(bare(current["spec"]["template"]))
-        if there == change.after["digest"]:
+        if change.target.kind == "Pod":
+            return Standing.AFTER if is_leaving(current) else Standing.BEFORE
+        now = revisions.fingerprint(current["spec"]["template"])
+        if now == change.after["digest"]:
             return Standing.AFTER
-        return Standing.BEFORE if there == (change.before or {}).get("digest") else Standing.OTHER
+        return Standing.BEFORE if now == change.before["digest"] else Standing.OTHER
 
-    def undo(self, change: Change, current: Manifest) -> Request | None:
-        """Nothing: a rollback is never rolled forward again."""
-        del change, current
+    def undo(self, change: Change, current: Manifest) -> Request | None:  # noqa: ARG002 - part of the contract
+        """Nothing: a rollback is never rolled forward again, a deleted pod does not come back."""
+        return None
 
-    async def settle(
-        self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime
-    ) -> Settlement:
-        """Every rollout is finished on the chosen revision."""
-        words: list[str] = []
-        for entry in entries:
-            target = entry.change.target
-            if target.kind == "Pod":
-                continue
-            found = await reader.get(target.kind, target.namespace, target.name)
-            if self.standing(entry.change, found) is not Standing.AFTER:
-                return failed("Reverted", f"{target} was changed again by somebody else{_who(found)}")
-            progress = rollouts.progress(found, since=since)
-            if progress.state == "Done":
-                words.append(f"{target.kind}/{target.name}: {progress.message}")
-                continue
-            pods = await _pods(reader, found)
-            why = rollouts.trouble(pods)
-            message = f"{target.kind}/{target.name}: {progress.message}" + (f" ({why})" if why else "")
-            if progress.state == "Failed":
-                return failed("ProgressDeadlineExceeded", message)
-            return pending(message, _blocking(found, pods) if now - since >= GRACE else ())
-        return settled("; ".join(words) or "nothing to wait for")
+    async def settle(self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime) -> Settlement:
+        """The rollout's own done-check; names what is in its way, and clears it where nobody else will."""
+        return await undo_settling.settle(reader, self, entries, since=since, now=now)
 
 
-def _already(target: Ref, current: Manifest, why: str) -> Change:
-    """No write: it is on the wanted revision."""
-    there = {"digest": digest(current)}
-    return Change(
-        key=f"{target.kind}/{target.name}",
-        target=target,
-        request=None,
-        before=there,
-        after=there,
-        summary=f"{target.kind}/{target.name} stays as it is: {why}",
-        notes=("to go further back, name the revision: rolloutUndo.toRevision",),
+def _refuse_paused(workload: Manifest) -> None:
+    """A paused Deployment takes a new template and does nothing with it (kubectl refuses it, too)."""
+    if workload["kind"] == "Deployment" and workload["spec"].get("paused"):
+        raise Refused(
+            "Paused",
+            f"could not {VERB} {guards.named(workload)}: it is paused; first: kubectl rollout resume "
+            f"{guards.resource(workload)}",
+        )
+
+
+async def _world(reader: Reader, workload: Manifest) -> World:
+    """The workload's revisions, and its pods."""
+    kind = "ReplicaSet" if workload["kind"] == "Deployment" else "ControllerRevision"
+    namespace, selector = workload["metadata"]["namespace"], workload["spec"].get("selector") or {}
+    found, pods = await asyncio.gather(reader.list(kind, namespace, selector), reader.list("Pod", namespace, selector))
+    if kind == "ReplicaSet":
+        return World(workload, revisions.of_replica_sets(workload, found), pods_of(workload, pods))
+    return World(workload, revisions.of_controller_revisions(workload, found, pods), pods_of(workload, pods))
+
+
+def _not_found(world: World, number: int) -> Stalled:
+    there = ", ".join(str(each.number) for each in world.revisions) or "none"
+    return Stalled(
+        "RevisionNotFound",
+        f"could not {VERB} {guards.named(world.workload)}: toRevision {number} is not there; there are {there}",
     )
 
 
-async def _revisions(reader: Reader, found: Manifest) -> tuple[Revision, ...]:
-    """All revisions of a workload that the cluster still has."""
-    meta, selector = found["metadata"], found["spec"]["selector"]
-    if found["kind"] == "Deployment":
-        sets = await reader.list("ReplicaSet", meta["namespace"], selector)
-        return from_replica_sets(sets, meta["uid"])
-    pods = await reader.list("Pod", meta["namespace"], selector)
-    ready = Counter(
-        pod["metadata"].get("labels", {}).get("controller-revision-hash", "") for pod in pods if rollouts.is_ready(pod)
-    )
-    revisions = await reader.list("ControllerRevision", meta["namespace"], selector)
-    return from_controller_revisions(revisions, meta["uid"], ready)
+def _images_now(world: World) -> dict[str, Any]:
+    """What the template asks for, and what the pods of the current revision really run."""
+    current = revisions.current_of(world.workload, world.revisions)
+    hashes = revisions.pod_hashes(world.workload, current.name) if current else frozenset()
+    mine = [pod for pod in world.pods if undo_settling.hash_of(pod) in hashes]
+    template = world.workload["spec"]["template"]
+    return {"images": revisions.images(template), "imageIDs": rollouts.image_ids(mine)}
 
 
-def _change(occasion: Occasion, target: Ref, found: Manifest, choice: Choice, now: Revision | None) -> Change:
-    """The patch to the chosen template, refused if the template is no longer the one that was read."""
-    new, live = choice.revision.template, found["spec"]["template"]
-    there = found["metadata"].get("annotations")
-    marks = {
-        names.ROLLED_BACK_TO: choice.revision.digest,
-        names.ROLLED_BACK_BY: f"{occasion.namespace}/{occasion.incident}",
+def _before(world: World) -> dict[str, Any]:
+    current = revisions.current_of(world.workload, world.revisions)
+    return {
+        "revision": current.number if current else 0,
+        "name": current.name if current else "",
+        "digest": world.digest,
+        **_images_now(world),
     }
-    notes: list[dict[str, Any]]
-    notes = [{"op": "add", "path": f"/metadata/annotations/{escaped(key)}", "value": value} for key, value in marks.items()]
-    if not there:
-        notes = [{"op": "add", "path": "/metadata/annotations", "value": marks}]
-    request = guarded(
-        target,
-        {"op": "test", "path": "/spec/template", "value": live},
-        {"op": "replace", "path": "/spec/template", "value": new},
-        *notes,
+
+
+def _unchanged(world: World, summary: str) -> Change:
+    """Nothing to write: it is where it should be."""
+    state = _before(world)
+    after = {key: state[key] for key in ("revision", "name", "digest", "images")}
+    key = f"{world.workload['kind']}/{world.workload['metadata']['name']}"
+    return Change(key, ref_of(world.workload), None, state, after, summary)
+
+
+def _change(world: World, choice: Choice, by: str) -> Change:
+    """The write that goes back to the chosen revision."""
+    workload, to = world.workload, choice.revision
+    ref = ref_of(workload)
+    before = _before(world)
+    marks = {names.ROLLED_BACK_TO: to.digest, names.ROLLED_BACK_BY: by}
+    if to.change_cause:
+        marks[revisions.CHANGE_CAUSE] = to.change_cause
+    # The template is what must not have changed, so it is what is tested: a test of the
+    # resourceVersion would fail with every status that the controller writes meanwhile.
+    request = patch(
+        ref,
+        [
+            test("/spec/template", plain(workload["spec"]["template"])),
+            {"op": "replace", "path": "/spec/template", "value": plain(to.template)},
+            *put(workload["metadata"].get("annotations"), "/metadata/annotations", marks),
+        ],
     )
-    number = f"revision {now.number}" if now else "the current revision"
-    images = {each["name"]: each.get("image", "") for each in live["spec"].get("containers", ())}
     return Change(
-        key=f"{target.kind}/{target.name}",
-        target=target,
+        key=f"{ref.kind}/{ref.name}",
+        target=ref,
         request=request,
-        before={"digest": digest(bare(live)), "revision": now.name if now else "", "images": images},
-        after={"digest": choice.revision.digest, "revision": choice.revision.name, "images": choice.revision.images},
-        summary=(
-            f"{target.kind}/{target.name}: {number} -> revision {choice.revision.number} "
-            f"({choice.revision.name}; {choice.why})"
-        ),
-        notes=(*_warnings(choice, images, found), *managers(found)),
+        before=before,
+        after={"revision": to.number, "name": to.name, "digest": to.digest, "images": revisions.images(to.template)},
+        summary=f"{ref.name}: revision {before['revision'] or 'not recorded yet'} -> "
+        f"{to.kind} {to.name} (revision {to.number}, {choice.why})",
+        notes=_notes(workload, choice, before["images"]),
     )
 
 
-def _warnings(choice: Choice, images: Mapping[str, str], found: Manifest) -> list[str]:
-    """What a person should know about going back to this revision."""
-    notes = []
-    if choice.is_guess:
-        notes.append("no revision is known to be good: this is the previous one; name toRevision if it is not")
-    moved = [name for name, image in choice.revision.images.items() if images.get(name) == image and "@" not in image]
-    if moved:
-        notes.append(f"container {', '.join(moved)}: both revisions name the same image tag, which may have moved")
-    strategy = found["spec"].get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
-        notes.append("its updateStrategy is OnDelete: nothing changes until a person deletes the pods")
-    if (strategy.get("rollingUpdate") or {}).get("partition"):
-        notes.append(f"pods below partition {strategy['rollingUpdate']['partition']} stay as they are")
-    return notes
-
-
-async def _pods(reader: Reader, found: Manifest) -> tuple[Manifest, ...]:
-    return tuple(await reader.list("Pod", found["metadata"]["namespace"], found["spec"]["selector"]))
-
-
-def _blocking(found: Manifest, pods: tuple[Manifest, ...]) -> list[Change]:
-    """Deletions of broken pods of an old revision, which an ordered StatefulSet waits for and never replaces.
-
-    Sources: kubernetes #67250, StatefulSet docs "Forced rollback". Healthy pods are never touched.
-    """
-    spec, wanted = found["spec"], (found.get("status") or {}).get("updateRevision")
-    ordered = spec.get("podManagementPolicy", "OrderedReady") == "OrderedReady"
-    if found["kind"] != "StatefulSet" or not ordered or not wanted:
-        return []
-    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        return []
-    changes = []
-    for pod in pods:
-        meta = pod["metadata"]
-        old = meta.get("labels", {}).get("controller-revision-hash") != wanted
-        if not old or rollouts.is_ready(pod) or meta.get("deletionTimestamp"):
-            continue
-        ref = Ref("Pod", meta["name"], meta["namespace"], meta["uid"])
-        summary = f"Pod/{meta['name']}: delete, it is broken, of an old revision, and blocks the rollout"
-        changes.append(Change(f"Pod/{meta['name']}/{meta['uid']}", ref, Request("delete", ref), None, None, summary))
-    return changes
-
-
-def _who(found: Manifest) -> str:
-    """Who wrote the object last, as its managed fields have it."""
-    fields = [each for each in found["metadata"].get("managedFields") or () if each.get("time") and not each.get("subresource")]
-    others = [each for each in fields if each.get("manager") != names.FIELD_MANAGER]
-    if not others:
-        return ""
-    last = max(others, key=lambda each: each["time"])
-    return f" (last written by {last.get('manager', '?')} at {last['time']})"
-
-
+def _notes(workload: Manifest, choice: Choice, images: Mapping[str, str]) -> tuple[str, ...]:
+    """What a person should know before this is done."""
+    notes = [GUESS] if choice.is_guess else []
+    wanted = revisions.images(choice.revision.template)
+    notes += [
+        f"container {name} has image {image} in both revisions and not by digest: the tag may have moved"
+        for name, image in wanted.items()
+        if images.get(name) == image and "@sha256:" not in image
+    ]
+    spec = workload["spec"]
+    if workload["kind"] != "Deployment" and rollouts.strategy_of(spec) == "OnDelete":
+        notes.append("its updateStrategy is OnDelete: a person must delete the pods for the revision to take effect")
+    partition = rollouts.partition_of(spec)
+    if partition:
+        notes.append(f"its updateStrategy has partition {partition}: pods with a lower ordinal stay as they are")
+    if workload["kind"] == "StatefulSet" and spec.get("podManagementPolicy") != "Parallel":
+        notes.append("a pod of the bad revision that is not ready and blocks the rollout is deleted after 20 s")
+    if labels_of(workload).get("app.kubernetes.io/managed-by") == "Helm":
+        notes.append("Helm manages it: the next helm upgrade of the bad chart undoes this")
+    return (*notes, *guards.gitops_notes(workload), NOT_UNDONE)

@@ -1,17 +1,21 @@
-"""scale: set the number of replicas, and keep an autoscaler from changing it.
+"""``scale``: a number of replicas that sticks, whoever else would set it, and goes back exactly.
 
-Sources: kubernetes pkg/controller/podautoscaler/horizontal.go (scaling to 0 disables an
-autoscaler unless its minReplicas is 0), KEDA's paused-replicas annotation.
+Replicas are written to the ``scale`` subresource, so that the identity that may scale need not
+be one that may change what runs. Its ``spec.replicas`` is absent at 0 (``omitempty``), which
+is why the precondition for 0 is a test against null.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from incident_operator.actions import autoscalers, guards
 from incident_operator.actions.contract import Occasion
-from incident_operator.actions.targets import admit, escaped, guarded, identified, lost, managers
+from incident_operator.actions.patches import is_there, patch, ref_of, swap
+from incident_operator.actions.settling import LIVE, combined
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import (
@@ -28,188 +32,149 @@ from incident_operator.planning.plan import (
     settled,
 )
 from incident_operator.planning.rights import Rule
+from incident_operator.planning.rollouts import replicas_of, troubles
+from incident_operator.planning.selectors import pods_of
 
-KEDA = "keda.sh"
-PAUSED = "autoscaling.keda.sh/paused-replicas"
+VERB = "scale"
+WORKLOADS = frozenset({"Deployment", "StatefulSet"})
 
 
 class Scale:
-    """Implements ``Action``."""
+    """Sets the number of replicas of a Deployment or StatefulSet."""
 
     name: ClassVar[str] = "scale"
-    kinds: ClassVar[frozenset[str]] = frozenset({"Deployment", "StatefulSet"})
+    kinds: ClassVar[frozenset[str]] = WORKLOADS
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("apps", ("deployments", "statefulsets"), ("get", "patch"), "read and set spec.replicas"),
-        Rule("autoscaling", ("horizontalpodautoscalers",), ("get", "list", "patch"), "pin an autoscaler's bounds"),
-        Rule(KEDA, ("scaledobjects",), ("get", "list", "patch"), "pause KEDA at the wanted number, where it is there"),
+        Rule("apps", ("deployments", "statefulsets"), ("get",), "read the replicas"),
+        Rule("apps", ("deployments/scale", "statefulsets/scale"), ("patch",), "set the replicas, and nothing else"),
+        Rule("autoscaling", ("horizontalpodautoscalers",), ("get", "list", "patch"), "hold an HPA to the number"),
+        Rule("keda.sh", ("scaledobjects",), ("get", "list", "patch"), "hold KEDA to the number, where it is there"),
+        Rule("", ("pods",), ("list",), "see the last pod go, or why one does not get ready"),
     )
     release: ClassVar[Release] = Release.ON_RESOLVE
     reversible: ClassVar[bool] = True
 
     async def plan(
-        self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
+        self,
+        reader: Reader,
+        occasion: Occasion,  # noqa: ARG002 - part of the contract
+        target: Ref,
+        params: Mapping[str, Any],
     ) -> tuple[Change, ...]:
-        """The replica count, and before it whatever would change it back."""
-        del occasion
-        found = await reader.get(target.kind, target.namespace, target.name)
-        admit(target, found, own_it=True)
-        target, wanted = identified(target, found), int(params["replicas"])
-        before = found["spec"].get("replicas", 1)
-        _keep_volumes(target, found, before, wanted)
-        pins, notes = await _pins(reader, target, wanted)
-        request = None
-        if before != wanted:
-            request = guarded(
-                target,
-                {"op": "test", "path": "/spec/replicas", "value": before},
-                {"op": "replace", "path": "/spec/replicas", "value": wanted},
-            )
-        change = Change(
-            key=f"{target.kind}/{target.name}",
-            target=target,
-            request=request,
-            before={"replicas": before},
-            after={"replicas": wanted, "autoscaled": bool(pins)},
-            summary=f"{target.kind}/{target.name}: {before} -> {wanted} replicas",
-            notes=(*notes, *managers(found)),
-        )
-        return (*pins, change)
+        """The replicas, and what keeps an autoscaler from setting them again."""
+        wanted = guards.whole(params, "replicas", least=0)
+        workload = await reader.get(target.kind, target.namespace, target.name)
+        guards.refuse_protected(VERB, workload)
+        guards.refuse_controlled(VERB, workload)
+        _refuse_losing_volumes(workload, wanted)
+        found = await autoscalers.of(reader, workload)
+        return (_replicas(workload, wanted, found), *autoscalers.hold(found, wanted))
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
-        """Told from the fields that the change sets."""
-        if lost(change, current) or current is None:
+        """By the replicas, or the autoscaler's settings.
+
+        Replicas that an autoscaler moves are never somebody else's change: they are its to choose again.
+        """
+        if not is_there(change.target, current) or current is None:
             return Standing.GONE
-        there = _state(current)
-        wanted = {key: change.after[key] for key in there}
-        if there == wanted:
+        if change.target.kind not in WORKLOADS:
+            return autoscalers.standing(change, current)
+        now = replicas_of(current["spec"])
+        if now == change.after["replicas"]:
             return Standing.AFTER
-        return Standing.BEFORE if there == {key: change.before.get(key) for key in there} else Standing.OTHER
+        return Standing.BEFORE if change.after["autoscaled"] or now == change.before["replicas"] else Standing.OTHER
 
     def undo(self, change: Change, current: Manifest) -> Request | None:
-        """The number, the bounds or the annotation from before; where an autoscaler decides, it decides."""
-        target = change.target
-        if target.kind == "HorizontalPodAutoscaler":
-            low, high = change.before["minReplicas"], change.before["maxReplicas"]
-            return guarded(target, *_bounds(current, change.after, low, high))
-        if target.kind == "ScaledObject":
-            where, old = f"/metadata/annotations/{escaped(PAUSED)}", change.before["paused"]
-            test = {"op": "test", "path": where, "value": change.after["paused"]}
-            back = {"op": "remove", "path": where} if old is None else {"op": "replace", "path": where, "value": old}
-            return guarded(target, test, back)
-        if change.after.get("autoscaled") and change.after["replicas"]:
+        """The old bounds, and the old replicas where no autoscaler is left to find its own."""
+        if change.target.kind not in WORKLOADS:
+            return autoscalers.undo(change, current)
+        old, new = change.before["replicas"], change.after["replicas"]
+        if change.after["autoscaled"] and 0 not in (old, new):
             return None
-        return guarded(
-            target,
-            {"op": "test", "path": "/spec/replicas", "value": change.after["replicas"]},
-            {"op": "replace", "path": "/spec/replicas", "value": change.before["replicas"]},
-        )
+        return patch(change.target, _set(new, old), "scale")
 
     async def settle(
-        self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime
+        self,
+        reader: Reader,
+        entries: tuple[Entry, ...],
+        *,
+        since: datetime,  # noqa: ARG002 - part of the contract
+        now: datetime,  # noqa: ARG002 - part of the contract
     ) -> Settlement:
-        """As many pods are there, and ready, as wanted."""
-        del since, now
-        words = []
-        for entry in entries:
-            target, wanted = entry.change.target, entry.change.after.get("replicas")
-            if wanted is None:
-                continue
-            found = await reader.get(target.kind, target.namespace, target.name)
-            if self.standing(entry.change, found) is not Standing.AFTER:
-                there = found["spec"].get("replicas")
-                return failed("Reverted", f"{target} was set to {there} replicas by somebody else")
-            status = found.get("status") or {}
-            seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
-            total, ready = status.get("replicas", 0), status.get("readyReplicas", 0)
-            if not seen or total != wanted or ready != wanted:
-                return pending(f"{target.kind}/{target.name}: {ready} of {wanted} pods are ready, {total} there")
-            words.append(f"{target.kind}/{target.name} has {wanted} replicas")
-        return settled("; ".join(words))
+        """As many pods as asked for are there and ready; at 0, the last one has really gone."""
+        live = [entry for entry in entries if entry.state in LIVE and entry.change.target.kind in WORKLOADS]
+        return combined(await asyncio.gather(*(self._one(reader, entry.change) for entry in live)))
+
+    async def _one(self, reader: Reader, change: Change) -> Settlement:
+        """One workload."""
+        target, wanted = change.target, change.after["replicas"]
+        current = await reader.find(target.kind, target.namespace, target.name)
+        if not is_there(target, current) or current is None:
+            return failed("TargetGone", f"{target} was deleted or replaced after it was scaled")
+        asked = replicas_of(current["spec"])
+        if asked != wanted:
+            return _overruled(current, change, asked)
+        status, seen = current.get("status") or {}, _seen(current)
+        total, ready = (status.get(key) or 0 for key in ("replicas", "readyReplicas"))
+        if seen and total == ready == wanted and wanted:
+            return settled(f"{target.name}: {ready} of {wanted} replicas are ready")
+        pods = pods_of(current, await reader.list("Pod", target.namespace, current["spec"].get("selector") or {}))
+        if seen and wanted == 0 and total == 0 and not pods:
+            return settled(f"{target.name}: the last pod has gone")
+        if seen and wanted == 0:
+            return pending(f"{target.name}: {len(pods)} pods are still terminating")
+        return pending(f"{target.name}: {ready} of {wanted} replicas are ready, {total} are there{troubles(pods)}")
 
 
-def _state(found: Manifest) -> dict[str, Any]:
-    """The fields that a change of this action is about."""
-    spec = found["spec"]
-    if found["kind"] == "HorizontalPodAutoscaler":
-        return {"minReplicas": spec.get("minReplicas", 1), "maxReplicas": spec["maxReplicas"]}
-    if found["kind"] == "ScaledObject":
-        return {"paused": (found["metadata"].get("annotations") or {}).get(PAUSED)}
-    return {"replicas": spec.get("replicas", 1)}
+def _seen(workload: Manifest) -> bool:
+    """Whether the controller has seen the newest spec."""
+    seen = (workload.get("status") or {}).get("observedGeneration") or 0
+    return bool(seen >= (workload["metadata"].get("generation") or 0))
 
 
-def _keep_volumes(target: Ref, found: Manifest, before: int, wanted: int) -> None:
-    """Refuse what would delete data: a StatefulSet may give up its volumes when it is scaled down."""
-    policy = (found["spec"].get("persistentVolumeClaimRetentionPolicy") or {}).get("whenScaled")
-    if wanted < before and policy == "Delete":
+def _set(old: int, new: int) -> list[dict[str, Any]]:
+    """Replicas in a Scale, where 0 is written as nothing."""
+    there = old or None
+    return swap("/spec/replicas", there, new)
+
+
+def _refuse_losing_volumes(workload: Manifest, wanted: int) -> None:
+    """Scaling down must not delete data (StatefulSet documentation, "PersistentVolumeClaim retention")."""
+    policy = workload["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+    if policy.get("whenScaled") == "Delete" and wanted < replicas_of(workload["spec"]):
         raise Refused(
             "WouldDeleteVolumes",
-            f"{target} deletes its volumes when it is scaled down; "
-            "first set spec.persistentVolumeClaimRetentionPolicy.whenScaled to Retain",
+            f"could not {VERB} {guards.named(workload)} to {wanted}: its "
+            "persistentVolumeClaimRetentionPolicy.whenScaled is Delete, so the volumes would go with the pods; "
+            "set it to Retain first",
         )
 
 
-async def _pins(reader: Reader, target: Ref, wanted: int) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The writes that keep an autoscaler of the target at the wanted number, and what to know about them."""
-    if KEDA in await reader.groups():
-        for scaled in await reader.list("ScaledObject", target.namespace):
-            aim = scaled["spec"].get("scaleTargetRef") or {}
-            if aim.get("name") == target.name and aim.get("kind", "Deployment") == target.kind:
-                return (_pause_keda(scaled, wanted),), ()
-    for scaler in await reader.list("HorizontalPodAutoscaler", target.namespace):
-        aim = scaler["spec"]["scaleTargetRef"]
-        if aim["name"] != target.name or aim["kind"] != target.kind:
-            continue
-        if wanted == 0:
-            name = scaler["metadata"]["name"]
-            if scaler["spec"].get("minReplicas", 1) == 0:
-                return (), (f"autoscaler {name} has minReplicas 0 and may scale it up again",)
-            return (), (f"autoscaler {name} rests as long as there are 0 replicas",)
-        return (_pin(scaler, wanted),), ()
-    return (), ()
-
-
-def _pin(scaler: Manifest, wanted: int) -> Change:
-    """Both bounds of an autoscaler set to the wanted number."""
-    meta = scaler["metadata"]
-    ref = Ref("HorizontalPodAutoscaler", meta["name"], meta["namespace"], meta["uid"])
-    before = _state(scaler)
-    after = {"minReplicas": wanted, "maxReplicas": wanted}
+def _replicas(workload: Manifest, wanted: int, found: autoscalers.Autoscalers) -> Change:
+    """The write of the replicas."""
+    ref, now = ref_of(workload), replicas_of(workload["spec"])
+    # With an autoscaler the number read here may be another one by the time it is written,
+    # and nobody's decision: there is nothing to guard but the object itself.
+    operations = [{"op": "add", "path": "/spec/replicas", "value": wanted}] if found else _set(now, wanted)
     return Change(
-        key=f"HorizontalPodAutoscaler/{ref.name}",
+        key=f"{ref.kind}/{ref.name}",
         target=ref,
-        request=None if before == after else guarded(ref, *_bounds(scaler, before, wanted, wanted)),
-        before=before,
-        after=after,
-        summary=f"autoscaler {ref.name}: {before['minReplicas']}-{before['maxReplicas']} -> {wanted}-{wanted} replicas",
+        request=None if now == wanted else patch(ref, operations, "scale"),
+        before={"replicas": now},
+        after={"replicas": wanted, "autoscaled": bool(found)},
+        summary=f"{ref.name}: has {wanted} replicas already"
+        if now == wanted
+        else f"{ref.name}: {now} -> {wanted} replicas",
+        notes=(*autoscalers.notes(found, wanted), *guards.gitops_notes(workload)),
     )
 
 
-def _bounds(scaler: Manifest, there: Mapping[str, int], low: int, high: int) -> list[dict[str, Any]]:
-    """The operations that set the bounds of an autoscaler that has ``there`` now."""
-    tests = [{"op": "test", "path": "/spec/maxReplicas", "value": there["maxReplicas"]}]
-    if "minReplicas" in scaler["spec"]:
-        tests.append({"op": "test", "path": "/spec/minReplicas", "value": there["minReplicas"]})
-    return [
-        *tests,
-        {"op": "add", "path": "/spec/minReplicas", "value": low},
-        {"op": "replace", "path": "/spec/maxReplicas", "value": high},
-    ]
-
-
-def _pause_keda(scaled: Manifest, wanted: int) -> Change:
-    """KEDA's own pause, at the wanted number: it would put back any change to the autoscaler it made."""
-    meta = scaled["metadata"]
-    ref = Ref("ScaledObject", meta["name"], meta["namespace"], meta["uid"])
-    before, annotations = _state(scaled)["paused"], meta.get("annotations")
-    add: dict[str, Any] = {"op": "add", "path": f"/metadata/annotations/{escaped(PAUSED)}", "value": str(wanted)}
-    if not annotations:
-        add = {"op": "add", "path": "/metadata/annotations", "value": {PAUSED: str(wanted)}}
-    version = {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]}
-    return Change(
-        key=f"ScaledObject/{ref.name}",
-        target=ref,
-        request=None if before == str(wanted) else guarded(ref, version, add),
-        before={"paused": before},
-        after={"paused": str(wanted)},
-        summary=f"KEDA ScaledObject {ref.name}: paused at {wanted} replicas",
-    )
+def _overruled(current: Manifest, change: Change, asked: int) -> Settlement:
+    """Somebody set other replicas after us: an autoscaler that is held comes round by itself."""
+    wanted = change.after["replicas"]
+    told = f"{guards.named(current)} was set to {asked} replicas after it was scaled to {wanted}"
+    if change.after["autoscaled"] and wanted:
+        return pending(f"{told}; its autoscaler is held to {wanted} and brings it there")
+    owner = guards.gitops_owner(current)
+    who = f"probably by {owner}: pause it, and change Git" if owner else "by somebody else"
+    return failed("Reverted", f"{told}, {who}")

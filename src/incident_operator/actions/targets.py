@@ -26,7 +26,9 @@ def admit(target: Ref, found: Manifest, *, own_it: bool) -> None:
     meta = found["metadata"]
     for kind in ("annotations", "labels"):
         if (meta.get(kind) or {}).get(names.PROTECTED) == "true":
-            raise Refused("Protected", f"{target} is protected by its {kind[:-1]} {names.PROTECTED}: no Incident touches it")
+            raise Refused(
+                "Protected", f"{target} is protected by its {kind[:-1]} {names.PROTECTED}: no Incident touches it"
+            )
     if not own_it:
         return
     for owner in meta.get("ownerReferences") or ():

@@ -1,9 +1,9 @@
-"""All checks by the name of the field that asks for them."""
+"""Every check there is, by the field of a verification that asks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from types import MappingProxyType
 
 from incident_operator.checks.contract import Check
 from incident_operator.checks.http import Http
@@ -12,4 +12,4 @@ from incident_operator.checks.rollout import Rollout
 
 _ALL: tuple[Check, ...] = (Rollout(), PodsReady(), Http())
 
-CATALOGUE: Final[Mapping[str, Check]] = {check.name: check for check in _ALL}
+CATALOGUE: Mapping[str, Check] = MappingProxyType({check.name: check for check in _ALL})

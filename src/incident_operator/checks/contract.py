@@ -19,7 +19,9 @@ class Check(Protocol):
     """The field of a verification that asks for it, e.g. ``podsReady``."""
     rules: ClassVar[tuple[Rule, ...]]
 
-    async def look(self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]) -> Finding:
+    async def look(
+        self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]
+    ) -> Finding:
         """Look once. Never raises for what it could not see: that is Unknown, with the cause."""
         ...
 

@@ -1,46 +1,98 @@
-"""podsReady: the targets' pods are ready."""
+"""``podsReady``: the targets' pods are ready, and none of those counted has just restarted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from incident_operator.checks.contract import unknown_on_fault
+from incident_operator.checks.seeing import unknown, unseen
 from incident_operator.cluster.port import Reader
-from incident_operator.planning import rollouts
+from incident_operator.faults import Fault
 from incident_operator.planning.plan import Finding, Manifest, Ref, Verdict
 from incident_operator.planning.rights import Rule
+from incident_operator.planning.rollouts import is_ready, parsed, replicas_of, troubles
+from incident_operator.planning.selectors import is_finished, is_leaving, pods_of
+
+STEADY = timedelta(seconds=30)
+"""A container that was restarted less long ago than this may be in a crash loop, ready between two crashes."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """The pods of one target, and how many it asks for."""
+
+    pods: tuple[Manifest, ...]
+    wanted: int
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class PodsReady:
-    """Implements ``Check``."""
+    """As many pods as asked for are ready and steady; ``minimum`` says how many are enough."""
 
     name: ClassVar[str] = "podsReady"
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "find the pods of a workload"),
-        Rule("", ("pods",), ("get", "list"), "see whether pods are ready"),
+        Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read how many pods there are to be"),
+        Rule("", ("pods",), ("get", "list"), "read whether they are ready"),
     )
 
-    @unknown_on_fault
-    async def look(self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]) -> Finding:
-        """Pass when all pods, or at least ``minimum`` of them, are ready; no pod at all is Unknown."""
-        del namespace
-        pods: dict[str, Manifest] = {}
-        for target in targets:
-            for pod in await _pods(reader, target):
-                pods[pod["metadata"]["uid"]] = pod
-        living = [pod for pod in pods.values() if (pod.get("status") or {}).get("phase") != "Succeeded"]
-        ready = sum(rollouts.is_ready(pod) for pod in living)
-        wanted = int(params.get("minimum") or len(living))
-        if not living and "minimum" not in params:
-            return Finding(Verdict.UNKNOWN, "there are no pods to look at")
-        why = rollouts.trouble(living)
-        message = f"{ready} of {len(living)} pods are ready, {wanted} wanted" + (f" ({why})" if why else "")
-        return Finding(Verdict.PASS if ready >= wanted else Verdict.FAIL, message)
+    clock: Callable[[], datetime] = _now
+
+    async def look(
+        self,
+        reader: Reader,
+        namespace: str,  # noqa: ARG002 - part of the contract
+        targets: tuple[Ref, ...],
+        params: Mapping[str, Any],
+    ) -> Finding:
+        """Pass when enough pods are ready; by default as many as the targets ask for, and every one that is there."""
+        minimum = params.get("minimum")
+        if minimum is not None and (isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 1):
+            return unknown(f"minimum must be a whole number of at least 1, not {minimum!r}")
+        if not targets:
+            return unknown("there is nothing to look at: give the check targets")
+        try:
+            groups = await asyncio.gather(*(_group(reader, target) for target in targets))
+        except Fault as fault:
+            return unseen(fault)
+        pods = {pod["metadata"]["uid"]: pod for group in groups for pod in group.pods}
+        return _judge(list(pods.values()), minimum, sum(group.wanted for group in groups), self.clock())
 
 
-async def _pods(reader: Reader, target: Ref) -> Sequence[Manifest]:
-    found = await reader.get(target.kind, target.namespace, target.name)
+async def _group(reader: Reader, target: Ref) -> Group:
+    """A target's pods; those that run to their end or are being deleted do not count."""
+    thing = await reader.get(target.kind, target.namespace, target.name)
     if target.kind == "Pod":
-        return (found,)
-    return await reader.list("Pod", target.namespace, found["spec"]["selector"])
+        return Group(() if is_finished(thing) or is_leaving(thing) else (thing,), 1)
+    if target.kind == "DaemonSet":
+        wanted = (thing.get("status") or {}).get("desiredNumberScheduled") or 0
+    else:
+        wanted = replicas_of(thing["spec"])
+    found = pods_of(thing, await reader.list("Pod", target.namespace, thing["spec"].get("selector") or {}))
+    return Group(tuple(pod for pod in found if not is_leaving(pod)), wanted)
+
+
+def _judge(pods: list[Manifest], minimum: int | None, wanted: int, now: datetime) -> Finding:
+    ready = [pod for pod in pods if is_ready(pod)]
+    restarted = [pod["metadata"]["name"] for pod in ready if just_restarted(pod, now)]
+    good = len(ready) - len(restarted)
+    enough = max(wanted, len(pods), 1) if minimum is None else minimum
+    if good >= enough:
+        return Finding(Verdict.PASS, f"{good} pods are ready, {enough} are enough")
+    why = f"; restarted within the last {STEADY.seconds} s: {', '.join(sorted(restarted))}" if restarted else ""
+    return Finding(Verdict.FAIL, f"{good} of {enough} pods are ready and steady{why}{troubles(pods)}")
+
+
+def just_restarted(pod: Manifest, now: datetime) -> bool:
+    """Whether a container of the pod was restarted within the last half minute."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+        started = parsed(((each.get("state") or {}).get("running") or {}).get("startedAt"))
+        if each.get("restartCount") and (started is None or now - started < STEADY):
+            return True
+    return False

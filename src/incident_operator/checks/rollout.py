@@ -1,41 +1,51 @@
-"""rollout: the targets' rollouts are finished."""
+"""``rollout``: the targets' rollouts are finished, by the rules of ``kubectl rollout status``."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from incident_operator.checks.contract import unknown_on_fault
+from incident_operator.checks.seeing import overall, unknown, unseen
 from incident_operator.cluster.port import Reader
-from incident_operator.planning import rollouts
+from incident_operator.faults import Fault
 from incident_operator.planning.plan import Finding, Ref, Verdict
 from incident_operator.planning.rights import Rule
+from incident_operator.planning.rollouts import assess, troubles
+from incident_operator.planning.selectors import pods_of
+
+KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 
 
 class Rollout:
-    """Implements ``Check``; targets that are pods have no rollout and must be ready."""
+    """Every replica of the targets is new and available."""
 
     name: ClassVar[str] = "rollout"
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "see how far a rollout is"),
-        Rule("", ("pods",), ("get",), "see whether a single pod is ready"),
+        Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read how far the rollout is"),
+        Rule("", ("pods",), ("list",), "say why it is not further"),
     )
 
-    @unknown_on_fault
-    async def look(self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]) -> Finding:
-        """Pass when every rollout is finished; Fail says which is not, and how far it is."""
-        del namespace, params
-        words = []
-        for target in targets:
-            found = await reader.get(target.kind, target.namespace, target.name)
-            name = f"{target.kind}/{target.name}"
-            if target.kind == "Pod":
-                if not rollouts.is_ready(found):
-                    return Finding(Verdict.FAIL, f"{name} is not ready")
-                words.append(f"{name} is ready")
-                continue
-            progress = rollouts.progress(found)
-            if progress.state != "Done":
-                return Finding(Verdict.FAIL, f"{name}: {progress.message}")
-            words.append(f"{name}: {progress.message}")
-        return Finding(Verdict.PASS, "; ".join(words))
+    async def look(
+        self,
+        reader: Reader,
+        namespace: str,  # noqa: ARG002 - part of the contract
+        targets: tuple[Ref, ...],
+        params: Mapping[str, Any],  # noqa: ARG002 - part of the contract
+    ) -> Finding:
+        """Pass when all are done; a rollout on its way fails until it is."""
+        return overall(await asyncio.gather(*(self._one(reader, target) for target in targets)))
+
+    async def _one(self, reader: Reader, target: Ref) -> Finding:
+        if target.kind not in KINDS:
+            return unknown(f"{target}: rollout looks at {', '.join(KINDS)}; give the check targets of those kinds")
+        try:
+            workload = await reader.get(target.kind, target.namespace, target.name)
+            progress = assess(workload)
+            if progress.state == "Done":
+                return Finding(Verdict.PASS, f"{target.name}: {progress.message}")
+            selector = workload["spec"].get("selector") or {}
+            pods = pods_of(workload, await reader.list("Pod", target.namespace, selector))
+        except Fault as fault:
+            return unseen(fault)
+        return Finding(Verdict.FAIL, f"{target.name}: {progress.message}{troubles(pods)}")

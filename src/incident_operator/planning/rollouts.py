@@ -86,7 +86,9 @@ def _missed_deadline(status: Mapping[str, Any], begun: datetime | None) -> Progr
             continue
         said = parsed(condition.get("lastUpdateTime") or condition.get("lastTransitionTime"))
         if begun is None or (said is not None and said > begun):
-            return Progress("Failed", "it made no progress within its progressDeadlineSeconds", "ProgressDeadlineExceeded")
+            return Progress(
+                "Failed", "it made no progress within its progressDeadlineSeconds", "ProgressDeadlineExceeded"
+            )
     return None
 
 
@@ -99,7 +101,9 @@ def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Progres
     if ready < wanted:
         return going(f"{ready} of {wanted} pods are ready")
     if partition:
-        return Progress("Done", f"{due} of {wanted} pods are new, partition {partition} keeps the others; all are ready")
+        return Progress(
+            "Done", f"{due} of {wanted} pods are new, partition {partition} keeps the others; all are ready"
+        )
     if status.get("updateRevision") != status.get("currentRevision") and strategy_of(spec) != "OnDelete":
         return going("the controller has not finished the update yet")
     return Progress("Done", f"{updated} of {wanted} pods are new and ready")

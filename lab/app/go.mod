@@ -1,0 +1,3 @@
+module incident-operator.dev/demo
+
+go 1.22

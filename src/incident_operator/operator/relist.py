@@ -1,0 +1,125 @@
+"""Lists all open Incidents every now and then, so that no fault of a watch can lose one for longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from incident_operator.cluster.port import Cluster
+from incident_operator.engine.keys import Key
+from incident_operator.faults import Fault
+from incident_operator.operator.queue import WorkQueue, urgency_of
+from incident_operator.planning.plan import Manifest
+from incident_operator.telemetry.metrics import Metrics
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.relist")
+
+CLOSED = ("Resolved", "Closed", "Cancelled")
+"""Phases in which nothing more is done, until somebody deletes the Incident."""
+OPEN = ",".join(f"status.phase!={phase}" for phase in CLOSED)
+"""Field selector; ``.status.phase`` is one of the CRD's selectableFields, absent it counts as empty."""
+WHOLE_EVERY = 20
+"""Every so many lists closed Incidents are listed too: one that is being deleted waits for our finalizer."""
+FIRST_SECONDS = 0.5
+
+
+class Relist:
+    """The periodic list, and when it last went well."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        queue: WorkQueue,
+        metrics: Metrics,
+        *,
+        every: timedelta,
+        namespaces: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Do not begin yet; no namespaces: all of them."""
+        self._cluster = cluster
+        self._queue = queue
+        self._metrics = metrics
+        self._every = every
+        self._namespaces = namespaces
+        self._clock = clock
+        self._begun = clock()
+        self._succeeded: float | None = None
+        self._rounds = 0
+        self.trouble = "no list of Incidents has been asked for yet"
+
+    def age_seconds(self) -> float:
+        """How long ago the last list succeeded; as long as none has, since the beginning."""
+        return self._clock() - (self._begun if self._succeeded is None else self._succeeded)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether any list has succeeded yet."""
+        return self._succeeded is not None
+
+    async def once(self) -> None:
+        """List the open Incidents and put them on the queue; raises the fault if they cannot be listed."""
+        try:
+            found = await self._list()
+        except Fault as fault:
+            self.trouble = fault.message
+            self._metrics.relisted("failure")
+            raise
+        self._rounds += 1
+        self._succeeded, self.trouble = self._clock(), ""
+        self._metrics.relisted("success")
+        still_open = [incident for incident in found if is_open(incident)]
+        self._metrics.census(_labels(incident) for incident in still_open)
+        for incident in found:
+            if may_need_work(incident):
+                self._queue.put(key_of(incident), urgency=urgency_of(incident))
+
+    async def _list(self) -> Sequence[Manifest]:
+        if self._namespaces:
+            lists = [await self._cluster.list("Incident", namespace) for namespace in self._namespaces]
+            return [incident for each in lists for incident in each]
+        selector = "" if self._rounds % WHOLE_EVERY == 0 else OPEN
+        return await self._cluster.list_all("Incident", field_selector=selector)
+
+    async def run(self) -> None:
+        """List for ever; what fails is tried again soon, and less and less soon."""
+        backoff = FIRST_SECONDS
+        while True:
+            try:
+                await self.once()
+                backoff, wait = FIRST_SECONDS, self._every.total_seconds()
+            except Fault as fault:
+                wait = backoff
+                backoff = min(backoff * 2, self._every.total_seconds())
+                log.warning("Could not list the Incidents", cause=fault.message, after_seconds=wait)
+            await asyncio.sleep(wait)
+
+
+def key_of(incident: Mapping[str, Any]) -> Key:
+    """The key of a raw Incident."""
+    return Key(incident["metadata"]["namespace"], incident["metadata"]["name"])
+
+
+def is_open(incident: Mapping[str, Any]) -> bool:
+    """Whether it has not come to its end yet."""
+    return (incident.get("status") or {}).get("phase", "") not in CLOSED
+
+
+def may_need_work(incident: Mapping[str, Any]) -> bool:
+    """Whether a worker has to look: not at those that are closed, of which there may be thousands."""
+    metadata, status = incident["metadata"], incident.get("status") or {}
+    is_settled = not metadata.get("deletionTimestamp") and status.get("observedGeneration") == metadata.get(
+        "generation"
+    )
+    return is_open(incident) or not is_settled
+
+
+def _labels(incident: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Namespace, severity and phase, for the count."""
+    spec, status = incident.get("spec") or {}, incident.get("status") or {}
+    return incident["metadata"]["namespace"], spec.get("severity", ""), status.get("phase") or "Detected"

@@ -1,0 +1,91 @@
+"""How kopf is used: it watches Incidents and tells their names, and writes nothing.
+
+A conflict on a write of kopf's own, or an API server that takes no writes for a minute, and
+kopf never handles the object again (measured on 1.45.2); our queue and the re-list cannot
+lose one. So: ``on.event`` only, which makes kopf keep nothing on the object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from incident_operator.api import names
+from incident_operator.engine.keys import Key
+from incident_operator.operator.login import Ear, Load, session_for
+from incident_operator.operator.queue import Urgency, urgency_of
+from incident_operator.operator.relist import key_of, may_need_work
+
+Notice = Callable[[Key, Urgency], None]
+"""Told of each Incident that appears, changes or goes; called in kopf's thread."""
+
+SIGNALS_SAID = "OS signals are ignored"
+
+
+def register(registry: kopf.OperatorRegistry, notice: Notice, load: Load, ear: Ear) -> None:
+    """Have kopf log in as we do and tell of Incidents."""
+
+    @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.TEMPORARY, backoff=1)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        """Load the credentials anew; kopf asks at the start and when they are refused."""
+        return await session_for(await load(), ear)
+
+    @kopf.on.event(names.GROUP, names.VERSION, "incidents", registry=registry)
+    async def changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name for it
+        """Put the Incident on the queue; what happened to it is found out by looking at it."""
+        if type == "DELETED" or may_need_work(body):
+            notice(key_of(body), urgency_of(body))
+
+
+def settings() -> kopf.OperatorSettings:
+    """The settings of kopf, each with its reason."""
+    found = kopf.OperatorSettings()
+    found.peering.standalone = True  # equal peers would freeze each other
+    found.scanning.disabled = True  # needs no rights on CRDs and Namespaces; the supervisor waits for our CRD
+    found.posting.enabled = False  # Events are ours
+    found.persistence.finalizer = f"{names.GROUP}/kopf"  # never put on; must not be ours, or kopf takes ours off
+    found.networking.request_timeout = 10  # the default of five minutes is an outage
+    found.networking.connect_timeout = 3
+    found.watching.connect_timeout = 3
+    found.watching.inactivity_timeout = 70  # bookmarks come each 60 s
+    found.watching.server_timeout = 600
+    found.watching.client_timeout = 660
+    found.watching.chunk_size = 500
+    found.queueing.worker_limit = None  # with a limit kopf can lock itself up at the start (kopf 1243)
+    found.queueing.exit_timeout = 1
+    found.process.ultimate_exiting_timeout = None  # would kill this whole process, for kopf runs in a thread of it
+    found.background.cancellation_polling = 10
+    return found
+
+
+async def watch(notice: Notice, load: Load, ear: Ear, namespaces: Sequence[str], stop: asyncio.Event) -> None:
+    """Watch until asked to stop; kopf also ends, or raises, where a watch fails in a way it does not know."""
+    registry = kopf.OperatorRegistry()
+    register(registry, notice, load, ear)
+
+    @kopf.on.cleanup(registry=registry)
+    async def ending(**_: Any) -> None:
+        """Raise the flag: kopf waits for 5 s at its end for the very task that waits for the flag."""
+        stop.set()
+
+    await kopf.operator(
+        registry=registry,
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+
+
+def quieten() -> None:
+    """Leave out what kopf warns of and what is meant so: signals are handled by the program, not by kopf."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return SIGNALS_SAID not in record.getMessage()
+
+    logging.getLogger("kopf._core.reactor.running").addFilter(is_news)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from incident_operator.engine.keys import Key
+from incident_operator.operator import watch
+from incident_operator.operator.login import Ear
+from incident_operator.operator.queue import Urgency
+from incident_operator.operator.supervisor import run_apart, supervise
+from incident_operator.telemetry.metrics import Metrics
+
+Until = Callable[..., Any]
+
+
+class Configuration:
+    """What a loaded kubernetes configuration says."""
+
+    ssl_ca_cert = cert_file = key_file = username = password = proxy = None
+    verify_ssl = True
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    async def get_api_key_with_prefix(self, _name: str) -> str:
+        return "Bearer the-token"
+
+
+class Watching:
+    """A running watch, and what it noticed."""
+
+    def __init__(self, url: str) -> None:
+        self.noticed: list[tuple[Key, Urgency]] = []
+        self.ear = Ear()
+        self.namespaces: tuple[str, ...] = ()
+        self._url = url
+
+    @property
+    def names(self) -> list[str]:
+        return [key.name for key, _ in self.noticed]
+
+    async def load(self) -> Any:
+        return Configuration(self._url)
+
+    async def main(self, stop: asyncio.Event) -> None:
+        def notice(key: Key, urgency: Urgency) -> None:
+            self.noticed.append((key, urgency))
+
+        await watch.watch(notice, self.load, self.ear, self.namespaces, stop)
+
+
+@contextlib.asynccontextmanager
+async def running(job: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(job)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def watching(api: Any, until: Until) -> AsyncIterator[Watching]:
+    made = Watching(api.url)
+    async with running(run_apart(made.main, name="kopf")):
+        await until(lambda: api.watches == 1)
+        yield made
+
+
+async def test_an_incident_is_noticed_by_name_and_urgency_and_kopf_writes_nothing(
+    api: Any, watching: Watching, until: Until
+) -> None:
+    api.put("bad-deploy", severity="SEV-1")
+    await until(lambda: watching.names == ["bad-deploy"])
+    assert watching.noticed[0][0] == Key("shop", "bad-deploy")
+    assert watching.noticed[0][1].rank == 0
+    api.put("bad-deploy", severity="SEV-2")
+    await until(lambda: len(watching.noticed) == 2)
+    assert api.writes == []
+    assert api.authorizations == {"Bearer the-token"}
+
+
+async def test_closed_incidents_cost_nothing_but_their_end_is_noticed(api: Any, watching: Watching, until: Until) -> None:
+    api.put("old", phase="Resolved")
+    api.put("new")
+    await until(lambda: watching.names == ["new"])
+    api.tell({"type": "DELETED", "object": api.incidents["old"]})
+    await until(lambda: watching.names == ["new", "old"])
+
+
+async def test_a_bookmark_shows_that_the_watch_is_alive(api: Any, watching: Watching, until: Until) -> None:
+    await until(lambda: watching.ear.age_seconds() > 0.2)
+    api.tell({"type": "BOOKMARK", "object": {"kind": "Incident", "metadata": {"resourceVersion": "999"}}})
+    await until(lambda: watching.ear.age_seconds() < 0.1)
+    assert watching.noticed == []
+
+
+async def test_a_watch_that_is_cut_goes_on(api: Any, watching: Watching, until: Until) -> None:
+    api.tell(None)
+    await until(lambda: api.watches_begun == 2)
+    api.put("after")
+    await until(lambda: watching.names == ["after"])
+
+
+async def test_only_the_namespaces_asked_for_are_watched(api: Any, until: Until) -> None:
+    made = Watching(api.url)
+    made.namespaces = ("shop",)
+    async with running(run_apart(made.main, name="kopf")):
+        await until(lambda: api.watches == 1)
+    paths = {path for _, path in api.requests if path.endswith("/incidents")}
+    assert paths == {"/apis/incident-operator.dev/v1alpha1/namespaces/shop/incidents"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("fault", ["error event", "gone"])
+async def test_what_makes_kopf_end_is_survived(api: Any, until: Until, fault: str) -> None:
+    made, metrics = Watching(api.url), Metrics()
+
+    async def prepare() -> None:
+        """Nothing to prepare."""
+
+    async with running(supervise(made.main, prepare=prepare, metrics=metrics)):
+        await until(lambda: api.watches == 1)
+        if fault == "gone":
+            api.watch_status = 410
+            api.tell(None)
+        else:
+            status = {"kind": "Status", "code": 500, "message": "etcdserver: no leader", "reason": "InternalError"}
+            api.tell({"type": "ERROR", "object": status})
+        await until(lambda: (metrics.registry.get_sample_value("incident_operator_kopf_restarts_total") or 0) >= 1)
+        api.watch_status = 200
+        await until(lambda: api.watches_begun == 2)
+        api.put("after")
+        await until(lambda: "after" in made.names)
+
+
+async def test_stopping_takes_a_moment_only(api: Any, until: Until) -> None:
+    made = Watching(api.url)
+    task = asyncio.create_task(run_apart(made.main, name="kopf"))
+    await until(lambda: api.watches == 1)
+    task.cancel()
+    async with asyncio.timeout(3):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await until(lambda: api.watches == 0)
+
+
+def test_the_settings_keep_kopf_from_writing_and_from_killing_this_process() -> None:
+    found = watch.settings()
+    assert (found.posting.enabled, found.peering.standalone, found.scanning.disabled) == (False, True, True)
+    assert found.process.ultimate_exiting_timeout is None
+    assert (found.networking.request_timeout, found.networking.connect_timeout) == (10, 3)
+    assert found.watching.inactivity_timeout == 70
+    assert found.queueing.worker_limit is None

@@ -26,6 +26,8 @@ STEADY_SECONDS = 30.0
 """A run this long was a good one: the next back-off begins small again."""
 STOP_SECONDS = 5.0
 """How long kopf may take to end when asked to; its thread does not keep the process from ending."""
+MOST_CAUSE = 300
+"""Characters of what kopf raised that are logged; it puts whole answers into its messages."""
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 """Runs until it ends by itself or the event is set."""
@@ -114,7 +116,7 @@ async def supervise(main: Main, *, prepare: Callable[[], Awaitable[None]], metri
         except Fault as fault:
             cause = fault.message
         except Exception as failure:  # noqa: BLE001 - whatever ends the watch, the answer is to start it again
-            cause = f"{type(failure).__name__}: {failure}"
+            cause = f"{type(failure).__name__}: {failure}"[:MOST_CAUSE]
         if loop.time() - begun > STEADY_SECONDS:
             backoff = FIRST_SECONDS
         log.warning("Watch ended and is started again", cause=cause, after_seconds=backoff)

@@ -115,7 +115,6 @@ async def test_only_the_namespaces_asked_for_are_watched(api: Any, until: Until)
     assert paths == {"/apis/incident-operator.dev/v1alpha1/namespaces/shop/incidents"}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("fault", ["error event", "gone"])
 async def test_what_makes_kopf_end_is_survived(api: Any, until: Until, fault: str) -> None:
     made, metrics = Watching(api.url), Metrics()

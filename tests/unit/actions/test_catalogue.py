@@ -1,0 +1,106 @@
+"""The catalogue: what is in it, and that the rights that each action declares are those it uses."""
+
+from __future__ import annotations
+
+import pytest
+from unit.actions.memory import Memory
+from unit.actions.objects import OCCASION, SINCE, done, later, pod, revision, target, workload
+
+from incident_operator.actions.catalogue import CATALOGUE
+from incident_operator.actions.contract import Action
+from incident_operator.api.incident import ACTIONS
+from incident_operator.cluster.resources import resource
+from incident_operator.faults import Fault
+from incident_operator.planning.plan import Manifest, Release, Request
+
+
+class Recorder(Memory):
+    """Notes every right that is used, as the API server would ask for it."""
+
+    def __init__(self, *objects: dict[str, object], groups: tuple[str, ...] = ()) -> None:
+        super().__init__(*objects, groups=groups)
+        self.used: set[tuple[str, str, str]] = set()
+
+    def _use(self, kind: str, verb: str, subresource: str = "") -> None:
+        found = resource(kind)
+        plural = f"{found.plural}/{subresource}" if subresource else found.plural
+        self.used.add((found.group, plural, verb))
+
+    async def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        self._use(kind, "get")
+        return await super().find(kind, namespace, name)
+
+    async def list(self, kind: str, namespace: str, selector: object = None) -> list[Manifest]:  # type: ignore[override]
+        self._use(kind, "list")
+        return list(await super().list(kind, namespace, selector))  # type: ignore[arg-type]
+
+    async def send(self, request: Request, *, dry_run: bool = False) -> Manifest:
+        self._use(request.ref.kind, request.verb, request.subresource)
+        return await super().send(request, dry_run=dry_run)
+
+
+def declared(action: Action) -> set[tuple[str, str, str]]:
+    return {(rule.group, what, verb) for rule in action.rules for what in rule.resources for verb in rule.verbs}
+
+
+async def exercise(memory: Recorder, action: Action, thing: dict[str, object], params: dict[str, object]) -> None:
+    """Plan, make, look again as the engine does after a refused precondition, settle, and put back."""
+    try:
+        changes = await action.plan(memory, OCCASION, target(thing), params)
+    except Fault:
+        return
+    for change in changes:
+        if change.request is not None:
+            await memory.send(change.request)
+    found = await action.settle(memory, done(changes), since=SINCE, now=later(60))
+    for change in (*changes, *found.further):
+        current = await memory.find(change.target.kind, change.target.namespace, change.target.name)
+        assert current is not None
+        request = change.request if change in found.further else action.undo(change, current)
+        if request is not None and not (change.request is None):
+            await memory.send(request)
+
+
+def hpa(keda: bool) -> dict[str, object]:
+    ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
+    kind = "ScaledObject" if keda else "HorizontalPodAutoscaler"
+    spec = {"scaleTargetRef": ref, "maxReplicas": 9, "minReplicas": 2}
+    return {"kind": kind, "metadata": {"name": "api", "namespace": "shop", "uid": kind}, "spec": spec}
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+async def test_the_declared_rights_are_sufficient_and_necessary(name: str) -> None:
+    action = CATALOGUE[name]
+    used: set[tuple[str, str, str]] = set()
+    params = {"rolloutUndo": {}, "scale": {"replicas": 1}, "isolate": {}}[name]
+    for kind in sorted(action.kinds):
+        if kind == "Pod":
+            owner = workload()
+            thing = pod(owner, "api-x")
+            memory = Recorder(owner, revision(owner, 1), thing)
+        else:
+            thing = workload(kind, version="2")
+            broken = pod(thing, "api-0", 2, ready=False)
+            memory = Recorder(
+                thing, revision(thing, 1), revision(thing, 2), broken, hpa(keda=False), hpa(keda=True), groups=("keda.sh",)
+            )
+            if kind == "StatefulSet":
+                memory.at(kind, "api")["status"] |= {"observedGeneration": 9, "updateRevision": "api-h1"}
+        await exercise(memory, action, thing, params)
+        used |= memory.used
+    assert used == declared(action)
+
+
+def test_it_has_what_the_api_offers_under_its_own_name() -> None:
+    assert set(CATALOGUE) == set(ACTIONS)
+    assert all(action.name == name for name, action in CATALOGUE.items())
+    assert all(rule.why for action in CATALOGUE.values() for rule in action.rules)
+
+
+def test_a_rollback_is_never_rolled_forward_again_and_the_others_go_back() -> None:
+    assert {name: action.release for name, action in CATALOGUE.items()} == {
+        "rolloutUndo": Release.NEVER,
+        "scale": Release.ON_RESOLVE,
+        "isolate": Release.ON_RESOLVE,
+    }
+    assert {name for name, action in CATALOGUE.items() if action.reversible} == {"scale", "isolate"}

@@ -1,0 +1,430 @@
+"""isolate: what is cut, what is refused, and how honestly it says how far it went."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.actions.memory import Memory
+from unit.actions.objects import OCCASION, SINCE, created, done, later, owned, pod, revision, target, template, workload
+
+from incident_operator.actions import policies
+from incident_operator.actions.contract import Occasion
+from incident_operator.actions.isolate import Isolate
+from incident_operator.api import names
+from incident_operator.faults import Conflict, Refused, Stalled
+from incident_operator.planning.plan import Change, Ref, Release, Settlement, Standing
+
+ISOLATE = Isolate()
+ADDRESS = ("10.1.2.3", 8080)
+
+
+def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": "shop", "uid": f"{name}-uid"},
+        "spec": {"podSelector": selector, **spec},
+    }
+
+
+async def plan(memory: Memory, thing: dict[str, Any], **params: Any) -> tuple[Change, ...]:
+    return await ISOLATE.plan(memory, OCCASION, target(thing), params)
+
+
+async def make(memory: Memory, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    made = []
+    for change in changes:
+        assert change.request is not None
+        answer = await memory.send(change.request)
+        made.append(created(change, answer) if change.request.verb == "create" else change)
+    return tuple(made)
+
+
+async def put_back(memory: Memory, changes: tuple[Change, ...]) -> None:
+    for change in reversed(changes):
+        current = memory.at(change.target.kind, change.target.name)
+        assert ISOLATE.standing(change, current) is Standing.AFTER
+        request = ISOLATE.undo(change, current)
+        assert request is not None
+        await memory.send(request)
+
+
+async def settle(memory: Memory, changes: tuple[Change, ...], *, after: float = 1) -> Settlement:
+    entries = done(changes, release=Release.ON_RESOLVE)
+    return await ISOLATE.settle(memory, entries, since=SINCE, now=later(after))
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+async def test_a_workload_is_isolated_by_its_own_selector_and_set_free_again(kind: str) -> None:
+    api = workload(kind)
+    memory = Memory(api, pod(api, "api-0"))
+    before = dict(memory.objects)
+    changes = await make(memory, await plan(memory, api))
+    (made,) = [each for each in memory.objects.values() if each["kind"] == "NetworkPolicy"]
+    assert made["spec"] == {"podSelector": {"matchLabels": {"app": "api"}}, "policyTypes": ["Ingress", "Egress"]}
+    assert made["metadata"]["labels"] == {
+        names.MANAGED_BY: "incident-operator",
+        names.INCIDENT_LABEL: "api-5xx",
+        names.INCIDENT_UID: "incident-uid-1",
+    }
+    assert "ownerReferences" not in made["metadata"]
+    await put_back(memory, changes)
+    assert memory.objects == before
+
+
+@pytest.mark.parametrize(
+    ("direction", "types"), [("Both", ["Ingress", "Egress"]), ("Ingress", ["Ingress"]), ("Egress", ["Egress"])]
+)
+async def test_the_direction_is_what_is_cut(direction: str, types: list[str]) -> None:
+    (change,) = await plan(Memory(workload()), workload(), direction=direction)
+    assert change.request is not None
+    assert change.request.body["spec"]["policyTypes"] == types
+
+
+async def test_a_direction_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(Refused, match="direction must be one of Both, Ingress, Egress, not 'Sideways'"):
+        await plan(Memory(workload()), workload(), direction="Sideways")
+
+
+async def test_a_pod_gets_a_label_of_its_own_and_loses_it_again() -> None:
+    api = workload()
+    victim = pod(api, "api-x")
+    memory = Memory(api, victim, pod(api, "api-y"), revision(api, 1))
+    before = {key: value for key, value in memory.objects.items()}
+    changes = await plan(memory, victim)
+    assert [change.key.partition("/")[0] for change in changes] == ["Pod", "NetworkPolicy"]
+    changes = await make(memory, changes)
+    assert memory.at("Pod", "api-x")["metadata"]["labels"][names.ISOLATED] == "incident-uid-1"
+    assert memory.at("NetworkPolicy", changes[1].target.name)["spec"]["podSelector"] == {
+        "matchLabels": {names.ISOLATED: "incident-uid-1"}
+    }
+    assert names.ISOLATED not in memory.at("Pod", "api-y")["metadata"]["labels"]
+    await put_back(memory, changes)
+    assert memory.objects == before
+
+
+async def test_a_pod_without_any_labels_can_be_isolated_too() -> None:
+    victim = pod(None, "bare")
+    del victim["metadata"]["labels"]
+    memory = Memory(victim)
+    changes = await make(memory, await plan(memory, victim))
+    assert memory.at("Pod", "bare")["metadata"]["labels"] == {names.ISOLATED: "incident-uid-1"}
+    assert ISOLATE.standing(changes[0], memory.at("Pod", "bare")) is Standing.AFTER
+
+
+async def test_a_pod_of_a_stateful_set_is_isolated_in_place_and_not_relabelled() -> None:
+    db = workload("StatefulSet")
+    victim = pod(db, "api-0")
+    (change,) = await plan(Memory(db, victim), victim)
+    assert change.request is not None
+    assert change.request.body["spec"]["podSelector"] == {
+        "matchLabels": {"statefulset.kubernetes.io/pod-name": "api-0"}
+    }
+
+
+async def test_a_pod_that_was_replaced_since_the_plan_is_not_labelled() -> None:
+    victim = pod(None, "bare")
+    memory = Memory(victim)
+    label, _ = await plan(memory, victim)
+    memory.at("Pod", "bare")["metadata"]["uid"] = "the replacement"
+    with pytest.raises(Conflict):
+        await make(memory, (label,))
+    assert ISOLATE.standing(label, memory.at("Pod", "bare")) is Standing.GONE
+
+
+async def test_a_pod_that_another_incident_isolates_is_left_to_that_one() -> None:
+    victim = pod(None, "bare", labels={names.ISOLATED: "another"})
+    with pytest.raises(Stalled) as caught:
+        await plan(Memory(victim), victim)
+    assert caught.value.reason == "IsolatedAlready"
+
+
+async def test_planned_again_by_the_same_incident_what_it_made_is_adopted_and_still_goes_on_release() -> None:
+    victim = pod(None, "bare")
+    memory = Memory(victim)
+    first = await plan(memory, victim)
+    await make(memory, first)
+    again = await plan(memory, memory.at("Pod", "bare"))
+    assert [change.after for change in again] == [change.after for change in first]
+    for change in again:
+        assert change.request is not None, "without a request it would never be put back"
+        with pytest.raises((Conflict, Stalled)):
+            await memory.send(change.request)
+        current = memory.at(change.target.kind, change.target.name)
+        assert ISOLATE.standing(change, current) is Standing.AFTER
+
+
+async def test_an_empty_selector_is_refused_as_it_would_isolate_the_namespace() -> None:
+    for selector in ({}, {"matchLabels": {}, "matchExpressions": []}):
+        api = workload(selector=selector)
+        with pytest.raises(Refused) as caught:
+            await plan(Memory(api), api)
+        assert caught.value.reason == "EmptySelector"
+
+
+async def test_pods_on_the_hosts_network_are_refused_with_what_to_do_instead() -> None:
+    agent = workload("DaemonSet", template=template("1", hostNetwork=True))
+    victim = pod(None, "bare", spec={"hostNetwork": True})
+    for thing in (agent, victim):
+        with pytest.raises(Refused, match="cordon its node, or scale it to 0") as caught:
+            await plan(Memory(thing), thing)
+        assert caught.value.reason == "HostNetwork"
+
+
+@pytest.mark.parametrize("more", [{"status": {"phase": "Succeeded"}}, {"metadata": {"deletionTimestamp": "now"}}])
+async def test_a_pod_that_has_ended_is_refused(more: dict[str, Any]) -> None:
+    victim = pod(None, "bare", **more)
+    with pytest.raises(Refused) as caught:
+        await plan(Memory(victim), victim)
+    assert caught.value.reason == "Completed"
+
+
+async def test_whatever_is_protected_is_refused_the_workload_a_pod_of_it_and_the_owner_of_a_pod() -> None:
+    mark = {names.PROTECTED: "true"}
+    api, plain = workload(), workload()
+    api["metadata"]["annotations"] = mark
+    part = pod(plain, "api-x", labels=mark)
+    victim = pod(api, "api-y")
+    for memory, thing in (
+        (Memory(api), api),
+        (Memory(plain, part), plain),
+        (Memory(plain, part), part),
+        (Memory(api, revision(api, 1), victim), victim),
+    ):
+        with pytest.raises(Refused) as caught:
+            await plan(memory, thing)
+        assert caught.value.reason == "Protected"
+
+
+async def test_pods_of_others_that_the_selector_matches_are_pointed_out() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"), pod(None, "stray", labels={"app": "api"}))
+    (change,) = await plan(memory, api)
+    assert any("stray" in note and "api-x" not in note for note in change.notes)
+
+
+async def test_a_policy_of_somebody_elses_with_the_same_name_is_not_touched() -> None:
+    memory = Memory(workload())
+    (change,) = await plan(memory, workload())
+    theirs = policy(change.target.name, {"matchLabels": {"app": "api"}}, policyTypes=["Ingress", "Egress"])
+    memory.put(theirs)
+    with pytest.raises(Stalled, match="exists already"):
+        await make(memory, (change,))
+    assert ISOLATE.standing(change, memory.at("NetworkPolicy", change.target.name)) is Standing.OTHER
+    assert memory.at("NetworkPolicy", change.target.name) == theirs
+
+
+async def test_our_policy_is_known_again_as_the_api_server_shows_it_and_not_once_it_was_changed() -> None:
+    memory = Memory(workload())
+    (change,) = await plan(memory, workload())
+    assert ISOLATE.standing(change, None) is Standing.BEFORE
+    (change,) = await make(memory, (change,))
+    seen = memory.at("NetworkPolicy", change.target.name)
+    seen["spec"] |= {"ingress": [], "policyTypes": ["Egress", "Ingress"]}
+    assert ISOLATE.standing(change, seen) is Standing.AFTER
+    seen["spec"]["ingress"] = [{}]
+    assert ISOLATE.standing(change, seen) is Standing.OTHER
+    seen["metadata"]["uid"] = "another"
+    assert ISOLATE.standing(change, seen) is Standing.GONE
+    assert ISOLATE.standing(change, None) is Standing.GONE
+
+
+@given(
+    st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,250}[a-z0-9])?", fullmatch=True),
+    st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True),
+)
+def test_the_policys_name_and_labels_are_valid_whatever_the_incidents_name(incident: str, step: str) -> None:
+    occasion = Occasion("shop", incident, "uid", step)
+    names_made = {
+        policies.name_of(occasion, Ref(kind, "api", "shop"), direction)
+        for kind in ("Deployment", "Pod")
+        for direction in policies.DIRECTIONS
+    }
+    assert len(names_made) == 6, "one name for each isolation"
+    for name in names_made:
+        assert len(name) <= 63
+        assert re.fullmatch(r"incident-[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?", policies.label_value(incident))
+
+
+RULE = [{}]
+ALL = ["Ingress", "Egress"]
+
+
+@pytest.mark.parametrize(
+    ("other", "direction", "partial"),
+    [
+        pytest.param(policy("ns", {}, policyTypes=["Ingress"], ingress=RULE), "Both", True, id="namespace-wide"),
+        pytest.param(policy("dns", {}, policyTypes=["Egress"], egress=RULE), "Both", True, id="allow-dns"),
+        pytest.param(policy("dns", {}, policyTypes=["Egress"], egress=RULE), "Ingress", False, id="other-direction"),
+        pytest.param(policy("deny", {}, policyTypes=ALL), "Both", False, id="denies-too"),
+        pytest.param(policy("deny", {}, policyTypes=ALL, ingress=[], egress=[]), "Both", False, id="empty-rules"),
+        pytest.param(policy("default", {}, ingress=RULE), "Both", True, id="types-default-to-ingress"),
+        pytest.param(policy("egress", {}, egress=RULE), "Egress", True, id="and-to-egress-with-rules"),
+        pytest.param(policy("x", {"matchLabels": {"app": "web"}}, ingress=RULE), "Both", False, id="other-pods"),
+        pytest.param(
+            policy("in", {"matchExpressions": [{"key": "app", "operator": "In", "values": ["api", "b"]}]}, ingress=RULE),
+            "Both", True, id="in",
+        ),
+        pytest.param(
+            policy("not", {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["b"]}]}, ingress=RULE),
+            "Both", True, id="not-in",
+        ),
+        pytest.param(
+            policy("has", {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}, ingress=RULE),
+            "Both", False, id="exists",
+        ),
+        pytest.param(
+            policy("hasnt", {"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, ingress=RULE),
+            "Both", True, id="does-not-exist",
+        ),
+    ],
+)  # fmt: skip
+async def test_other_policies_that_allow_traffic_make_it_partial(
+    other: dict[str, Any], direction: str, partial: bool
+) -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"), other)
+    changes = await plan(memory, api, direction=direction)
+    assert any("only in part" in note for note in changes[0].notes) is partial
+    found = await settle(memory, await make(memory, changes), after=60)
+    assert (found.facts.get("isolation") == "Partial") is partial
+    assert (other["metadata"]["name"] in found.message) is partial
+
+
+async def test_a_policy_that_begins_to_select_the_pod_because_of_our_label_is_found() -> None:
+    victim = pod(None, "bare")
+    quarantine = {"matchExpressions": [{"key": names.ISOLATED, "operator": "Exists"}]}
+    memory = Memory(victim, policy("forensics", quarantine, ingress=RULE))
+    changes = await plan(memory, victim)
+    assert any("forensics" in note and "begin to select" in note for note in changes[-1].notes)
+    found = await settle(memory, await make(memory, changes))
+    assert found.facts == {"isolation": "Partial"}
+
+
+async def test_a_policy_that_stops_selecting_the_pod_because_of_our_label_does_not_count() -> None:
+    victim = pod(None, "bare")
+    selector = {"matchExpressions": [{"key": names.ISOLATED, "operator": "DoesNotExist"}]}
+    memory = Memory(victim, policy("normal", selector, ingress=RULE))
+    found = await settle(memory, await make(memory, await plan(memory, victim)))
+    assert found.facts["isolation"] != "Partial"
+
+
+async def test_a_connection_that_was_possible_and_is_not_any_more_proves_it() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"))
+    memory.reachable.add(ADDRESS)
+    changes = await make(memory, await plan(memory, api))
+    memory.reachable.clear()
+    found = await settle(memory, changes)
+    assert (found.state, found.facts) == ("Settled", {"isolation": "Full"})
+    assert memory.tried == [ADDRESS, ADDRESS]
+
+
+async def test_a_connection_that_stays_possible_means_that_nothing_enforces_it() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"))
+    memory.reachable.add(ADDRESS)
+    changes = await make(memory, await plan(memory, api))
+    assert (await settle(memory, changes, after=4)).state == "Pending"
+    found = await settle(memory, changes, after=6)
+    assert (found.state, found.reason, found.facts) == ("Failed", "NotEnforced", {"isolation": "NotEnforced"})
+    assert "scale the workload to 0" in found.message
+
+
+async def test_what_could_not_be_reached_before_proves_nothing() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"))
+    found = await settle(memory, await make(memory, await plan(memory, api)))
+    assert (found.state, found.facts) == ("Settled", {"isolation": "Unverified"})
+    assert "could not be reached before" in found.message
+
+
+@pytest.mark.parametrize(
+    ("pods", "why"),
+    [
+        ([], "no pod was ready"),
+        ([pod(workload(), "api-x", ready=False)], "no pod was ready"),
+        ([pod(workload(), "api-x", spec={"containers": [{"name": "web"}]})], "no container declares a TCP port"),
+        (
+            [pod(workload(), "api-x", spec={"containers": [{"name": "d", "ports": [{"containerPort": 53, "protocol": "UDP"}]}]})],
+            "no container declares a TCP port",
+        ),
+    ],
+)  # fmt: skip
+async def test_where_nothing_can_be_tried_it_says_why(pods: list[dict[str, Any]], why: str) -> None:
+    memory = Memory(workload(), *pods)
+    found = await settle(memory, await make(memory, await plan(memory, workload())))
+    assert found.facts == {"isolation": "Unverified"}
+    assert why in found.message
+    assert not memory.tried
+
+
+async def test_egress_alone_cannot_be_tried_from_here() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"))
+    memory.reachable.add(ADDRESS)
+    found = await settle(memory, await make(memory, await plan(memory, api, direction="Egress")))
+    assert found.facts == {"isolation": "Unverified"}
+    assert not memory.tried
+
+
+async def test_a_probed_pod_that_is_gone_or_crashed_proves_nothing() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"))
+    memory.reachable.add(ADDRESS)
+    changes = await make(memory, await plan(memory, api))
+    memory.reachable.clear()
+    memory.put(pod(api, "api-x", waiting="CrashLoopBackOff", ready=False))
+    assert "does not run, either" in (await settle(memory, changes)).message
+    memory.put(pod(api, "api-x", metadata={"uid": "another"}))
+    found = await settle(memory, changes)
+    assert found.facts == {"isolation": "Unverified"}
+    assert "is gone" in found.message
+
+
+async def test_the_hash_of_a_plan_does_not_depend_on_what_the_probe_saw() -> None:
+    api = workload()
+    memory = Memory(api, pod(api, "api-x"))
+    (first,) = await plan(memory, api)
+    memory.reachable.add(ADDRESS)
+    (second,) = await plan(memory, api)
+    assert first.ledger_value() == second.ledger_value()
+
+
+async def test_an_isolation_that_somebody_lifted_fails() -> None:
+    memory = Memory(workload())
+    changes = await make(memory, await plan(memory, workload()))
+    del memory.objects["NetworkPolicy", "shop", changes[0].target.name]
+    assert (await settle(memory, changes)).reason == "Reverted"
+
+
+async def test_of_several_targets_the_worst_is_said() -> None:
+    api, web = workload(), workload(name="web")
+    memory = Memory(api, web, pod(api, "api-x"), pod(web, "web-x", status={"podIP": "10.9.9.9"}))
+    memory.reachable.add(ADDRESS)
+    changes = (*await make(memory, await plan(memory, api)), *await make(memory, await plan(memory, web)))
+    memory.reachable.clear()
+    assert (await settle(memory, changes[:1])).facts == {"isolation": "Full"}
+    assert (await settle(memory, changes)).facts == {"isolation": "Unverified"}
+
+
+async def test_the_limits_of_network_policies_are_told_beforehand() -> None:
+    api = workload()
+    api["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = {"exec": {"command": ["check"]}}
+    (change,) = await plan(Memory(api, groups=["cilium.io"]), api)
+    said = " ".join(change.notes)
+    assert "established connections may live on" in said
+    assert "its memory is lost" in said
+    assert "cilium.io" in said
+    assert "no pods now" in said
+
+
+async def test_a_controlled_workload_may_be_isolated_as_nothing_on_it_is_changed() -> None:
+    cluster = {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": "pg", "uid": "u"}}
+    api = owned(workload(), cluster)
+    assert len(await plan(Memory(api), api)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import sys
 from typing import Any
 
 import click
@@ -27,7 +28,7 @@ ENTRIES = {
     "run": Entry("incident_operator.cli.run", "run", "Run the operator."),
     "demo": Entry("incident_operator.cli.demo", "demo", "See it at work: a cluster, an application, an incident."),
     "lab": Entry("incident_operator.cli.lab", "lab", "A Kubernetes of your own on this machine, without Docker."),
-    "generate": Entry("incident_operator.cli.generate", "generate", "Write the generated files anew.", hidden=True),
+    "generate": Entry("incident_operator.cli.main", "generate", "Write the generated files anew.", hidden=True),
     "version": Entry("incident_operator.cli.main", "version", "Say which version this is."),
 }
 
@@ -60,18 +61,22 @@ class Lazy(click.Group):
             raise click.ClickException(fault.message) from fault
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+EPILOG = """\b
+Examples:
+  incident-operator demo up                           a cluster and an application to try it on
+  incident-operator run --kubeconfig ./kubeconfig     the operator, outside of a cluster
+  incident-operator run --help                        all options, and their variables
+"""
+
+
+@click.group(
+    cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 def cli() -> None:
-    r"""Contain incidents on Kubernetes and bring services back.
+    """Contain incidents on Kubernetes and bring services back.
 
     Declare an Incident (kubectl apply), and the operator does what it says: planned,
     recorded before it is made, verified, and reversible.
-
-    \b
-    Examples:
-      incident-operator demo up                           a cluster and an application to try it on
-      incident-operator run --kubeconfig ./kubeconfig     the operator, outside of a cluster
-      incident-operator run --help                        all options, and their variables
     """
 
 
@@ -79,6 +84,15 @@ def cli() -> None:
 def version() -> None:
     """Say which version this is."""
     click.echo(f"incident-operator {__version__}")
+
+
+@click.command(hidden=True)
+@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if a file differs from its source.")
+def generate(*, check: bool) -> None:
+    """Write the generated files anew, in the source tree."""
+    from incident_operator.cli import generate as generating
+
+    sys.exit(generating.main(check=check))
 
 
 def main() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from unit.actions.memory import Memory
-from unit.actions.objects import OCCASION, SINCE, done, later, pod, revision, target, workload
 
 from incident_operator.actions.catalogue import CATALOGUE
 from incident_operator.actions.contract import Action
@@ -12,6 +10,8 @@ from incident_operator.api.incident import ACTIONS
 from incident_operator.cluster.resources import resource
 from incident_operator.faults import Fault
 from incident_operator.planning.plan import Manifest, Release, Request
+from unit.actions.memory import Memory
+from unit.actions.objects import OCCASION, SINCE, done, later, pod, revision, target, workload
 
 
 class Recorder(Memory):
@@ -57,11 +57,11 @@ async def exercise(memory: Recorder, action: Action, thing: dict[str, object], p
         current = await memory.find(change.target.kind, change.target.namespace, change.target.name)
         assert current is not None
         request = change.request if change in found.further else action.undo(change, current)
-        if request is not None and not (change.request is None):
+        if request is not None and change.request is not None:
             await memory.send(request)
 
 
-def hpa(keda: bool) -> dict[str, object]:
+def hpa(*, keda: bool) -> dict[str, object]:
     ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
     kind = "ScaledObject" if keda else "HorizontalPodAutoscaler"
     spec = {"scaleTargetRef": ref, "maxReplicas": 9, "minReplicas": 2}
@@ -82,7 +82,13 @@ async def test_the_declared_rights_are_sufficient_and_necessary(name: str) -> No
             thing = workload(kind, version="2")
             broken = pod(thing, "api-0", 2, ready=False)
             memory = Recorder(
-                thing, revision(thing, 1), revision(thing, 2), broken, hpa(keda=False), hpa(keda=True), groups=("keda.sh",)
+                thing,
+                revision(thing, 1),
+                revision(thing, 2),
+                broken,
+                hpa(keda=False),
+                hpa(keda=True),
+                groups=("keda.sh",),
             )
             if kind == "StatefulSet":
                 memory.at(kind, "api")["status"] |= {"observedGeneration": 9, "updateRevision": "api-h1"}

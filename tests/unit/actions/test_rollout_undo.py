@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.actions.memory import Memory
-from unit.actions.objects import OCCASION, owned, pod, revision, revision_of, target, template, workload
 
 from incident_operator.actions.contract import Occasion
 from incident_operator.actions.rollout_undo import RolloutUndo
@@ -14,6 +12,8 @@ from incident_operator.api import names
 from incident_operator.faults import Conflict, Refused, Stalled
 from incident_operator.planning.plan import Change, Standing
 from incident_operator.planning.revisions import fingerprint
+from unit.actions.memory import Memory
+from unit.actions.objects import OCCASION, owned, pod, revision, revision_of, target, template, workload
 
 UNDO = RolloutUndo()
 KINDS = ["Deployment", "StatefulSet", "DaemonSet"]
@@ -260,7 +260,9 @@ async def test_a_protected_workload_is_refused(field: str) -> None:
 async def test_a_moved_tag_is_pointed_out_and_a_digest_is_not() -> None:
     for image, warned in (("registry/api:latest", True), ("registry/api@sha256:abc", False)):
         api = workload(template=template("2", image=image))
-        memory = Memory(api, revision_of(api, 1, template("1", image=image)), revision_of(api, 2, api["spec"]["template"]))
+        memory = Memory(
+            api, revision_of(api, 1, template("1", image=image)), revision_of(api, 2, api["spec"]["template"])
+        )
         change = await plan(memory, api)
         assert any("tag may have moved" in note for note in change.notes) is warned
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.actions.memory import Memory
-from unit.actions.objects import OCCASION, SINCE, done, later, owned, pod, target, workload
 
 from incident_operator.actions.autoscalers import PAUSED
 from incident_operator.actions.scale import Scale
 from incident_operator.api import names
 from incident_operator.faults import Conflict, Refused
 from incident_operator.planning.plan import Change, Settlement, Standing
+from unit.actions.memory import Memory
+from unit.actions.objects import OCCASION, SINCE, done, later, owned, pod, target, workload
 
 SCALE = Scale()
 
@@ -36,7 +36,12 @@ def scaled_object(**annotations: str) -> dict[str, Any]:
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
-        "metadata": {"name": "api", "namespace": "shop", "uid": "so", **({"annotations": annotations} if annotations else {})},
+        "metadata": {
+            "name": "api",
+            "namespace": "shop",
+            "uid": "so",
+            **({"annotations": annotations} if annotations else {}),
+        },
         "spec": {"scaleTargetRef": {"name": "api"}},
     }
 

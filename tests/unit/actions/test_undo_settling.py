@@ -6,12 +6,12 @@ import dataclasses
 from typing import Any
 
 import pytest
-from unit.actions.memory import Memory
-from unit.actions.objects import OCCASION, SINCE, done, later, pod, revision, stamp, target, template, workload
 
 from incident_operator.actions.rollout_undo import RolloutUndo
 from incident_operator.faults import Conflict
 from incident_operator.planning.plan import Change, Settlement, Standing
+from unit.actions.memory import Memory
+from unit.actions.objects import OCCASION, SINCE, done, later, pod, revision, stamp, target, template, workload
 
 UNDO = RolloutUndo()
 
@@ -121,9 +121,7 @@ async def stuck(**spec: Any) -> tuple[Memory, Change]:
     """An ordered StatefulSet of three whose last pod is broken, of the bad revision, and blocks."""
     memory, change = await rolled_back("StatefulSet", replicas=3, **spec)
     db = seen(memory, "StatefulSet", **STUCK)
-    memory.put(
-        pod(db, "api-0", 1), pod(db, "api-1", 1), pod(db, "api-2", 2, ready=False, waiting="CrashLoopBackOff")
-    )
+    memory.put(pod(db, "api-0", 1), pod(db, "api-1", 1), pod(db, "api-2", 2, ready=False, waiting="CrashLoopBackOff"))
     return memory, change
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.actions.memory import Memory
-from unit.actions.objects import later, pod, stamp, target, workload
 
 from incident_operator.api.incident import CHECKS
 from incident_operator.checks.catalogue import CATALOGUE
@@ -15,6 +13,8 @@ from incident_operator.checks.pods_ready import PodsReady
 from incident_operator.checks.rollout import Rollout
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.planning.plan import Finding, Ref, Verdict
+from unit.actions.memory import Memory
+from unit.actions.objects import later, pod, stamp, target, workload
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 WHOLE = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.actions.objects import pod, revision, template, workload
 
 from incident_operator.planning.revisions import (
     Revision,
@@ -22,6 +21,7 @@ from incident_operator.planning.revisions import (
     others,
     without_hash,
 )
+from unit.actions.objects import pod, revision, template, workload
 
 REVISIONS = st.lists(
     st.builds(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.actions.objects import SINCE, later, pod, stamp, workload
 
 from incident_operator.planning.rollouts import assess, image_ids, is_ready, trouble, troubles
+from unit.actions.objects import SINCE, later, pod, stamp, workload
 
 
 def deployed(**status: Any) -> dict[str, Any]:
@@ -50,9 +50,7 @@ def late(seconds: float) -> dict[str, Any]:
     return deployed(updatedReplicas=1, conditions=[condition | {"lastUpdateTime": stamp(later(seconds))}])
 
 
-@pytest.mark.parametrize(
-    ("seconds", "state"), [(-60, "Going"), (0, "Going"), (1, "Failed"), (700, "Failed")], ids=str
-)
+@pytest.mark.parametrize(("seconds", "state"), [(-60, "Going"), (0, "Going"), (1, "Failed"), (700, "Failed")], ids=str)
 def test_a_missed_deadline_counts_only_if_it_was_said_after_we_began(seconds: float, state: str) -> None:
     assert assess(late(seconds), begun=SINCE).state == state
 
@@ -131,5 +129,9 @@ def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
 
 
 def test_image_ids_are_those_that_really_run() -> None:
-    pods = [pod(workload(), "a", image_id="sha256:x"), pod(workload(), "b", image_id=""), pod(workload(), "c", image_id="w")]
+    pods = [
+        pod(workload(), "a", image_id="sha256:x"),
+        pod(workload(), "b", image_id=""),
+        pod(workload(), "c", image_id="w"),
+    ]
     assert image_ids(pods) == {"web": ["sha256:x", "w"]}

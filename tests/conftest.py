@@ -80,6 +80,8 @@ def operator(lab_kubeconfig: Path, namespace: Namespace, tmp_path: Path) -> Iter
     process = OperatorProcess(lab_kubeconfig, namespace.name, tmp_path / "operator.log")
     process.start()
     yield process
+    if process.process is not None and process.process.poll() is None:
+        namespace("delete", "incidents.incident-operator.dev", "--all", "--timeout=30s")
     process.stop()
     text = process.log.read_text()
     assert "Traceback" not in text, text[-6000:]

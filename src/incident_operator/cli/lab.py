@@ -201,9 +201,9 @@ def image(*, out: Path) -> None:
     From what is installed here, so it needs no Docker and no registry: it has this machine's
     Python and C library. With Docker or Podman, `manifests/Containerfile` makes one from a base image.
     """
-    from incident_operator.cli.image import operator_image
+    from incident_operator.lab.operator_image import operator_image
 
-    click.echo(operator_image(out))
+    click.echo(operator_image(out.resolve()))
 
 
 def _say(what: str) -> None:

@@ -54,7 +54,8 @@ def refused(
         if reason == "AlreadyExists":
             return Stalled("AlreadyExists", could_not + said)
         return Conflict(could_not + (said or "it was changed in between"))
-    if code == INVALID and patch_test and "testing" in said:
+    if code == INVALID and patch_test and not (status.get("details") or {}).get("causes"):
+        # A failed ``test`` of a JSON patch names no cause (seen on 1.34); a refused value names its field.
         return Conflict(could_not + "it is no longer as it was when this was planned")
     if code == TOO_MANY:
         return Waiting("ApiBusy", could_not + (said or "too many requests"), delay=_retry_after(headers))

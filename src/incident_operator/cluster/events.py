@@ -56,5 +56,5 @@ async def record(
     try:
         await hands.send(Request("create", ref, body))
     except Fault as fault:
-        if fault.reason != "AlreadyExists":
+        if fault.reason != "AlreadyExists" and "being terminated" not in fault.message:
             log.warning("Could not record Event: %s", fault.message)

@@ -46,7 +46,8 @@ class Layer:
                 tar.addfile(_entry(folder, mode, tarfile.DIRTYPE))
             for place, text in sorted(self.texts.items()):
                 data = text.encode()
-                tar.addfile(_entry(place, 0o644, size=len(data)), io.BytesIO(data))
+                mode = 0o755 if text.startswith("#!") else 0o644
+                tar.addfile(_entry(place, mode, size=len(data)), io.BytesIO(data))
             for place, target in sorted(self.links.items()):
                 tar.addfile(_entry(place, kind=tarfile.SYMTYPE, target=target))
             for source, place in self.files:

@@ -1,0 +1,44 @@
+"""``incident-operator demo``: see it at work, with nothing but this machine."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+
+@click.group()
+def demo() -> None:
+    """See it at work: a cluster, an application, an incident."""
+
+
+@demo.command()
+def up() -> None:
+    """Bring everything up, play a bad deploy and a compromised pod, and prove what came of them."""
+    from incident_operator.demo import play
+    from incident_operator.demo.scene import Scene
+    from incident_operator.lab import Lab, LabError, default_directory
+
+    begun = time.monotonic()
+    scene = Scene(Lab(default_directory("demo")))
+    try:
+        scene.set()
+        play.bad_deploy(scene)
+        play.compromised_pod(scene)
+        play.what_next(scene)
+    except LabError as fault:
+        raise click.ClickException(f"the demo did not get through: {fault}") from fault
+    click.echo(f"\nThe demo succeeded in {time.monotonic() - begun:.0f} s.")
+
+
+@demo.command()
+def down() -> None:
+    """Take the demo away; what was built for it stays in the cache."""
+    from incident_operator.demo.scene import Scene
+    from incident_operator.lab import Lab, LabError, default_directory
+
+    try:
+        Scene(Lab(default_directory("demo"))).take_away()
+    except LabError as fault:
+        raise click.ClickException(str(fault)) from fault
+    click.echo("The demo is gone.")

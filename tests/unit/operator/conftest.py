@@ -68,6 +68,8 @@ class PretendApi:
         app.router.add_get("/apis", self._groups)
         app.router.add_get("/api", self._versions)
         app.router.add_get("/api/v1", self._core)
+        app.router.add_get("/api/v1/namespaces", self._nothing)
+        app.router.add_get("/apis/apps/v1/{plural}", self._nothing)
         app.router.add_get(GROUP, self._ours)
         app.router.add_get(f"{GROUP}/incidents", self._incidents)
         app.router.add_get(f"{GROUP}/namespaces/{{namespace}}/incidents", self._incidents)
@@ -91,6 +93,9 @@ class PretendApi:
     async def _core(self, _request: web.Request) -> web.Response:
         found = [resource("namespaces", "Namespace", namespaced=False), resource("events", "Event")]
         return web.json_response({"kind": "APIResourceList", "groupVersion": "v1", "resources": found})
+
+    async def _nothing(self, _request: web.Request) -> web.Response:
+        return web.json_response({"kind": "List", "metadata": {}, "items": []})
 
     async def _ours(self, _request: web.Request) -> web.Response:
         found = [resource("incidents", "Incident")]
@@ -135,7 +140,7 @@ async def api() -> AsyncIterator[PretendApi]:
 async def until(is_so: Any, *, within: float = 10.0) -> None:
     """Wait until something holds; fail with a TimeoutError if it does not in time."""
     async with asyncio.timeout(within):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)
 
 

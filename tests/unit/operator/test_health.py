@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Waiting
 from incident_operator.operator.health import Health

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from incident_operator.api import names
 from incident_operator.faults import Conflict, Stalled
 from incident_operator.operator.marks import Marker, complete_since, is_good, is_running_whole, targeted
@@ -172,7 +173,7 @@ async def test_nothing_else_is_marked(workload: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("in_step", [False, True])
-async def test_an_open_incident_on_it_keeps_it_from_being_marked_and_begins_the_time_again(in_step: bool) -> None:
+async def test_an_open_incident_on_it_keeps_it_from_being_marked_and_begins_the_time_again(*, in_step: bool) -> None:
     busy, watch = incident(("Deployment", "web"), step=in_step), Watch()
     cluster = Cluster(deployment(), replica_set(), busy)
     mine = marker(cluster, watch)
@@ -269,7 +270,7 @@ async def test_one_that_changed_in_between_is_left_for_the_next_look() -> None:
 @pytest.mark.parametrize(
     ("age", "busy", "good"), [(TEN, False, True), (TEN - timedelta(seconds=1), False, False), (TEN, True, False)]
 )
-def test_good_means_old_enough_and_no_incident(age: timedelta, busy: bool, good: bool) -> None:
+def test_good_means_old_enough_and_no_incident(*, age: timedelta, busy: bool, good: bool) -> None:
     workload = deployment()
     revision = current_of(workload, of_replica_sets(workload, [replica_set()]))
     assert revision is not None
@@ -288,7 +289,7 @@ def test_good_means_old_enough_and_no_incident(age: timedelta, busy: bool, good:
         (stateful_set("DaemonSet", desiredNumberScheduled=0, updatedNumberScheduled=0, numberAvailable=0), False),
     ],
 )
-def test_whole_means_every_pod_of_the_current_revision_is_available(workload: dict[str, Any], whole: bool) -> None:
+def test_whole_means_every_pod_of_the_current_revision_is_available(*, workload: dict[str, Any], whole: bool) -> None:
     assert is_running_whole(workload) is whole
 
 

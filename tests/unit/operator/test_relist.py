@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.operator import relist as module
@@ -74,7 +75,9 @@ async def test_a_closed_incident_that_is_being_deleted_or_was_changed_is_looked_
     assert taken(queue) == {"leaving", "changed"}
 
 
-async def test_closed_ones_are_left_out_by_the_server_but_for_the_first_list_and_each_twentieth(queue: WorkQueue) -> None:
+async def test_closed_ones_are_left_out_by_the_server_but_for_the_first_list_and_each_twentieth(
+    queue: WorkQueue,
+) -> None:
     cluster = Cluster()
     relist, _ = made(cluster, queue)
     for _ in range(WHOLE_EVERY + 1):

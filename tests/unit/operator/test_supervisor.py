@@ -57,7 +57,7 @@ async def test_what_it_raises_is_raised_here() -> None:
         await run_apart(main, name="kopf")
 
 
-async def test_cancelled_it_is_asked_to_stop_and_waited_for() -> None:
+async def test_cancelled_it_is_asked_to_stop_and_waited_for(until: Callable[..., Any]) -> None:
     stopped, running = threading.Event(), threading.Event()
 
     async def main(stop: asyncio.Event) -> None:
@@ -66,9 +66,7 @@ async def test_cancelled_it_is_asked_to_stop_and_waited_for() -> None:
         stopped.set()
 
     task = asyncio.create_task(run_apart(main, name="kopf"))
-    async with asyncio.timeout(5):
-        while not running.is_set():
-            await asyncio.sleep(0.01)
+    await until(running.is_set)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+
 from incident_operator.engine.keys import Key
 from incident_operator.operator import watch
 from incident_operator.operator.login import Ear
@@ -84,7 +85,9 @@ async def test_an_incident_is_noticed_by_name_and_urgency_and_kopf_writes_nothin
     assert api.authorizations == {"Bearer the-token"}
 
 
-async def test_closed_incidents_cost_nothing_but_their_end_is_noticed(api: Any, watching: Watching, until: Until) -> None:
+async def test_closed_incidents_cost_nothing_but_their_end_is_noticed(
+    api: Any, watching: Watching, until: Until
+) -> None:
     api.put("old", phase="Resolved")
     api.put("new")
     await until(lambda: watching.names == ["new"])

@@ -99,7 +99,9 @@ async def test_many_incidents_are_worked_on_at_once_but_not_more_than_there_are_
     await crew.close(within=timedelta(seconds=5))
 
 
-async def test_closing_finishes_the_step_in_hand_and_begins_no_other(queue: WorkQueue, until: Callable[..., Any]) -> None:
+async def test_closing_finishes_the_step_in_hand_and_begins_no_other(
+    queue: WorkQueue, until: Callable[..., Any]
+) -> None:
     stepper = Stepper()
     stepper.gate.clear()
     crew = Crew(queue, stepper, size=1)

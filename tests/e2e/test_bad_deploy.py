@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests_support.cluster import Namespace, OperatorProcess, incident
 from tests_support.waiting import eventually
 from tests_support.workloads import good_revision_marked, images_env, rollout, stateful, web
@@ -49,7 +50,9 @@ def test_applied_twice_a_second_incident_and_a_restart_stay_on_the_good_revision
     rollout(namespace)
     namespace.apply(undo("first"))
     eventually(
-        lambda: (namespace.incident("first") or {}).get("status", {}).get("ledger"), within=20, what="an intent on record"
+        lambda: (namespace.incident("first") or {}).get("status", {}).get("ledger"),
+        within=20,
+        what="an intent on record",
     )
     operator.kill()
     operator.start()
@@ -66,7 +69,9 @@ def test_applied_twice_a_second_incident_and_a_restart_stay_on_the_good_revision
     namespace.apply(undo("first"), undo("second"), undo("third"))
     namespace.await_condition("third", "Ready", within=60)
     assert version(namespace) == "1"
-    revisions = {rs["metadata"]["annotations"]["deployment.kubernetes.io/revision"] for rs in namespace.list("replicasets")}
+    revisions = {
+        rs["metadata"]["annotations"]["deployment.kubernetes.io/revision"] for rs in namespace.list("replicasets")
+    }
     assert revisions == {"2", "3"}, "one undo renumbers revision 1 to 3; a second one would make a 4"
 
 

@@ -62,8 +62,10 @@ class Namespace:
         kubectl("create", "namespace", name)
         made = cls(name, kubectl)
         eventually(
-            lambda: kubectl.run("get", "serviceaccount", "default", "-n", name).returncode == 0
-            or kubectl.run("get", "--raw", "/healthz").returncode == 0,
+            lambda: (
+                kubectl.run("get", "serviceaccount", "default", "-n", name).returncode == 0
+                or kubectl.run("get", "--raw", "/healthz").returncode == 0
+            ),
             within=15,
             what="the namespace's default ServiceAccount",
         )

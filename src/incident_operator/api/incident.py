@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from incident_operator.api import names
-from incident_operator.api.schema import Duration, Label, Model, ObjectName, Rule, parse_duration
+from incident_operator.api.schema import Duration, Label, Model, ObjectName, Rule, parse_duration, validated_by
 
 ACTIONS = ("rolloutUndo", "scale", "isolate")
 CHECKS = ("rollout", "podsReady", "http")
@@ -78,11 +78,7 @@ class Isolate(Model):
 class Step(Model):
     """One thing to do: a name, exactly one action, and what to do it to."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [_one_of(ACTIONS).as_schema(), _between("timeout", "1s", "24h").as_schema()]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=validated_by(_one_of(ACTIONS), _between("timeout", "1s", "24h")))
 
     name: Label
     """Name of the step, unique in the Incident: it is in status, Events and logs."""
@@ -99,7 +95,7 @@ class Step(Model):
     on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
     """What happens when the step fails: Halt and wait for a person, Continue with the next, or Release all."""
     release: Literal["OnResolve", "Manual", "Never"] | None = None
-    """When what it did is put back: OnResolve, Manual (only by spec.release or deletion), Never. Default: the action's own."""
+    """When what it did goes back: OnResolve, Manual (by spec.release or deletion), Never. Default: the action's."""
     stage: Label | None = None
     """Consecutive steps that name the same stage run together; others run one after the other."""
 
@@ -140,9 +136,7 @@ class Http(Model):
     timeout: Duration = "5s"
     """How long one answer may take, between 100ms and 30s."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [_between("timeout", "100ms", "30s").as_schema()]}
-    )
+    model_config = ConfigDict(json_schema_extra=validated_by(_between("timeout", "100ms", "30s")))
 
     @model_validator(mode="after")
     def _as_the_api_server(self) -> Self:
@@ -154,16 +148,14 @@ class Check(Model):
     """One thing that must be true: a name, exactly one check, and for how long it must hold."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                _one_of(CHECKS).as_schema(),
-                _between("timeout", "1s", "24h").as_schema(),
-                Rule(
-                    rule="duration(self.timeout) >= duration(self.__for__)",
-                    message="timeout must be at least as long as for",
-                ).as_schema(),
-            ]
-        }
+        json_schema_extra=validated_by(
+            _one_of(CHECKS),
+            _between("timeout", "1s", "24h"),
+            Rule(
+                rule="duration(self.timeout) >= duration(self.__for__)",
+                message="timeout must be at least as long as for",
+            ),
+        )
     )
 
     name: Label
@@ -212,25 +204,25 @@ class IncidentSpec(Model):
     """What is wrong, where, how bad, and what to do about it."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
+        json_schema_extra=validated_by(
+            *[
                 Rule(
                     rule="(has(self.containment) && self.containment.size() > 0) || "
                     "(has(self.remediation) && self.remediation.size() > 0)",
                     message="nothing to do: give at least one step under containment or remediation",
-                ).as_schema(),
+                ),
                 Rule(
                     rule="!has(self.containment) || !has(self.remediation) || "
                     "self.containment.all(c, !self.remediation.exists(r, r.name == c.name))",
                     message="the names of steps must be unique across containment and remediation",
-                ).as_schema(),
+                ),
                 *(
-                    _kinds_rule(action, field, kinds).as_schema()
+                    _kinds_rule(action, field, kinds)
                     for field in ("containment", "remediation")
                     for action, kinds in (("rolloutUndo", UNDOABLE), ("scale", SCALABLE))
                 ),
             ]
-        }
+        )
     )
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -6,8 +6,9 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -48,12 +49,17 @@ class Rule(BaseModel):
     message_expression: str = ""
     field_path: str = ""
 
-    def as_schema(self) -> dict[str, str]:
+    def as_schema(self) -> JsonDict:
         """As the CRD holds it."""
-        told = {
+        told: dict[str, JsonValue] = {
             "rule": self.rule,
             "message": self.message,
             "messageExpression": self.message_expression,
             "fieldPath": self.field_path,
         }
         return {key: value for key, value in told.items() if value}
+
+
+def validated_by(*rules: Rule) -> JsonDict:
+    """The ``json_schema_extra`` of a model that these CEL rules hold."""
+    return {"x-kubernetes-validations": [rule.as_schema() for rule in rules]}

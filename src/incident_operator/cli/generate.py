@@ -154,15 +154,15 @@ def permissions_page() -> str:
     """Who needs which right, and why."""
     parts = [
         f"<!-- {NOTE} -->\n# Permissions\n",
-        "The operator sees Incidents and marks revisions as itself, and does everything else as the ServiceAccount that",
-        "an Incident names, by impersonation: an Incident can never do more than that ServiceAccount may.\n",
+        "The operator sees Incidents and marks revisions as itself, and does everything else as the ServiceAccount",
+        "that an Incident names, by impersonation: an Incident can never do more than that ServiceAccount may.\n",
         "## The operator (ClusterRole `incident-operator`)\n",
         _table(OPERATOR_RULES),
-        f"\nIt may act as ServiceAccounts named `{names.RESPONDER}`, in any namespace. To allow another name, add it to",
-        "`resourceNames` of the rule with the verb `impersonate`.\n",
+        f"\nIt may act as ServiceAccounts named `{names.RESPONDER}`, in any namespace. To allow another name,",
+        "add it to `resourceNames` of the rule with the verb `impersonate`.\n",
         "## The responder (Role `incident-responder`, in each namespace that wants it)\n",
-        "All of the catalogue needs all of these. Leave out what your team does not want done: an Incident that asks for",
-        "it stops with the reason `Forbidden`, names the right, and changes nothing.",
+        "All of the catalogue needs all of these. Leave out what your team does not want done: an Incident that",
+        "asks for it stops with the reason `Forbidden`, names the right, and changes nothing.",
     ]
     for title, catalogue in (("action", ACTIONS), ("check", CHECKS)):
         for name, entry in catalogue.items():

@@ -148,6 +148,10 @@ def run(
             raise click.ClickException(NO_CLUSTER)
 
     import asyncio
+    import signal
+
+    # The first process of a container ignores SIGTERM until it says otherwise, and the imports take a second.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
     from incident_operator.telemetry import logs
 

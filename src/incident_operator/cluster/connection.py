@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ async def load(kubeconfig: Path | None, context: str | None) -> client.Configura
     """
     loaded = client.Configuration()
     if kubeconfig is not None:
-        if not kubeconfig.is_file():
+        if not os.path.isfile(kubeconfig):  # noqa: PTH113, ASYNC240 - once, before the loop has anything to do
             raise Stalled("NoCluster", f"--kubeconfig {kubeconfig}: there is no such file")
         try:
             await config.load_kube_config(str(kubeconfig), context=context, client_configuration=loaded)
@@ -146,7 +147,9 @@ class Connection:
             answer = await self._watches.rest_client.request("GET", url, told, None, _request_timeout=timeout)
             async with answer.response as response:
                 if response.status >= FIRST_ERROR:
-                    raise refused(what, response.status, await response.content.read(1 << 16), response.headers, identity="")
+                    raise refused(
+                        what, response.status, await response.content.read(1 << 16), response.headers, identity=""
+                    )
                 async for line in response.content:
                     event: Mapping[str, Any] = json.loads(line)
                     yield event

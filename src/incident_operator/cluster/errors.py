@@ -39,7 +39,7 @@ def _as(identity: str) -> str:
     return f" as {identity}" if identity else ""
 
 
-def refused(
+def refused(  # noqa: PLR0911 - a table of statuses, one line each
     what: str, code: int, body: bytes, headers: Mapping[str, str], *, identity: str, patch_test: bool = False
 ) -> Fault:
     """The fault that an error answer means; ``what`` says what was tried: ``patch Deployment shop/api``."""
@@ -62,7 +62,9 @@ def refused(
     if code in (UNAUTHORIZED, GONE) or code >= SERVER:
         kind = {UNAUTHORIZED: "Unauthorized", GONE: "Expired"}.get(code, "ApiServerError")
         return Waiting(kind, could_not + (said or f"the API server answered {code}"), delay=_retry_after(headers))
-    return Stalled("Invalid" if code == INVALID else "Rejected", could_not + (said or f"the API server answered {code}"))
+    return Stalled(
+        "Invalid" if code == INVALID else "Rejected", could_not + (said or f"the API server answered {code}")
+    )
 
 
 def _remedy(identity: str, said: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import logging
 from typing import Any
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def build(
-    about: Manifest, instance: str, now: datetime.datetime, *, reason: str, message: str, warning: bool, action: str
+    about: Manifest, instance: str, now: dt.datetime, *, reason: str, message: str, warning: bool, action: str
 ) -> dict[str, Any]:
     """The Event; the same words about the same object within ten minutes have the same name, so they are one."""
     meta = about["metadata"]
@@ -50,7 +50,7 @@ async def record(
     hands: Hands, about: Manifest, instance: str, *, reason: str, message: str, warning: bool, action: str
 ) -> None:
     """Send an Event; one that cannot be sent is logged, because nothing may wait for it."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     body = build(about, instance, now, reason=reason, message=message, warning=warning, action=action)
     ref = Ref("Event", body["metadata"]["name"], body["metadata"]["namespace"])
     try:

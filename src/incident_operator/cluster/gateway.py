@@ -39,9 +39,7 @@ class Gateway:
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest:
         """One object, raw."""
-        found: Manifest = await self._json(
-            "GET", path(kind, namespace, name), f"get {kind} {namespace}/{name}", kind
-        )
+        found: Manifest = await self._json("GET", path(kind, namespace, name), f"get {kind} {namespace}/{name}", kind)
         return found
 
     async def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
@@ -175,7 +173,9 @@ class ClusterGateway(Gateway):
         ]
         return await self.send(Request("patch", ref, body, "application/json-patch+json", "status"))
 
-    async def event(self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = "") -> None:
+    async def event(
+        self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = ""
+    ) -> None:
         """Record an Event about an object; a failure is logged and never raised."""
         await events.record(self, about, self._instance, reason=reason, message=message, warning=warning, action=action)
 
@@ -189,7 +189,9 @@ class ClusterGateway(Gateway):
             "allowWatchBookmarks": "true",
             "timeoutSeconds": "300",
         }
-        async for event in self._connection.watch(path(kind, namespace), query, what=f"watch {kind} {namespace}/{name}"):
+        async for event in self._connection.watch(
+            path(kind, namespace), query, what=f"watch {kind} {namespace}/{name}"
+        ):
             if event["type"] in ("ERROR", "DELETED"):
                 return
             if event["type"] != "BOOKMARK":
@@ -200,4 +202,3 @@ def _items(answer: Mapping[str, Any], kind: str) -> list[Manifest]:
     """The items of a list, each with its kind, which the API leaves out of lists."""
     version = resource(kind).api_version
     return [{"apiVersion": version, "kind": kind, **item} for item in answer.get("items") or ()]
-

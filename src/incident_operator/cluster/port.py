@@ -31,7 +31,9 @@ class Reader(Protocol):
         """Names of the API groups the cluster serves."""
         ...
 
-    async def through_service(self, namespace: str, service: str, port: str, path: str, *, timeout_seconds: float) -> tuple[int, int]:
+    async def through_service(
+        self, namespace: str, service: str, port: str, path: str, *, timeout_seconds: float
+    ) -> tuple[int, int]:
         """GET a path of a Service through the API server's proxy; the HTTP status and the milliseconds it took.
 
         Follows no redirect and keeps no body. Raises Waiting("ServiceUnreachable") when the API server
@@ -72,7 +74,9 @@ class Cluster(Hands, Protocol):
         """Replace the status subresource under an optimistic lock; Conflict if somebody wrote in between."""
         ...
 
-    async def event(self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = "") -> None:
+    async def event(
+        self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = ""
+    ) -> None:
         """Record an events.k8s.io/v1 Event about an object; a failure is logged and never raised."""
         ...
 

@@ -21,7 +21,9 @@ class Api:
         told = json.loads(kubeconfig.read_text())
         cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
         self._host = urlsplit(cluster["server"]).netloc
-        data = {key: base64.b64decode(value).decode() for key, value in {**cluster, **user}.items() if key.endswith("-data")}
+        data = {
+            key: base64.b64decode(value).decode() for key, value in {**cluster, **user}.items() if key.endswith("-data")
+        }
         self._context = ssl.create_default_context(cadata=data["certificate-authority-data"])
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
             pair.write(data["client-certificate-data"] + data["client-key-data"])

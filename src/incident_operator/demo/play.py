@@ -108,7 +108,10 @@ def compromised_pod(scene: Scene) -> None:
     if facts.get("isolation") != "Full" and status == "True":
         raise LabError("the Incident claims an isolation that was not proved")
     if facts.get("isolation") == "NotEnforced":
-        print("   The lab's network enforces no NetworkPolicy, and the operator says so rather than claim a success.", flush=True)
+        print(
+            "   The lab's network enforces no NetworkPolicy, and the operator says so rather than claim a success.",
+            flush=True,
+        )
     print("\n   $ kubectl delete incident/compromised-bot   (puts back what it did)", flush=True)
     lab.kubectl("delete", "incident/compromised-bot", "-n", NAMESPACE, "--timeout=60s")
     if _policies(scene):

@@ -37,7 +37,8 @@ def _lines(incident: Status) -> list[str]:
                 lines += [f"     note: {note}" for note in change.get("notes", ())]
     lines += [f"{item['reason']}: {item['message']}" for item in status.get("timeline", ())]
     lines += [
-        f"check {check['name']}: {check['verdict']}: {check.get('message', '')}" for check in status.get("verification", ())
+        f"check {check['name']}: {check['verdict']}: {check.get('message', '')}"
+        for check in status.get("verification", ())
     ]
     return lines
 

@@ -60,7 +60,9 @@ async def _judge(hands: Hands, action: Action, entry: Entry, fault: Fault, now: 
     if standing is Standing.GONE:
         if request is not None and request.verb == "delete":
             return _done(entry, request, None, now)
-        return with_state(entry, EntryState.FAILED, f"TargetGone: {target} was deleted or replaced since the plan was made")
+        return with_state(
+            entry, EntryState.FAILED, f"TargetGone: {target} was deleted or replaced since the plan was made"
+        )
     if standing is Standing.BEFORE and isinstance(fault, Waiting):
         raise fault
     return with_state(
@@ -68,7 +70,9 @@ async def _judge(hands: Hands, action: Action, entry: Entry, fault: Fault, now: 
     )
 
 
-async def act_all(hands: Hands, entries: Iterable[tuple[Action, Entry]], now: str) -> tuple[list[Entry], Waiting | None]:
+async def act_all(
+    hands: Hands, entries: Iterable[tuple[Action, Entry]], now: str
+) -> tuple[list[Entry], Waiting | None]:
     """Make the writes of a stage at once; the entries that came to something, and the first reason to wait.
 
     Whatever one write raises, the others are finished and reported: their results must get on record.
@@ -99,7 +103,9 @@ async def release(hands: Hands, action: Action, entry: Entry, now: str) -> Entry
     if standing is Standing.BEFORE:
         return _released(entry, now, "it was so again already")
     if standing is Standing.OTHER:
-        return with_state(entry, EntryState.CONFLICT, "it was changed by somebody else since; put it back by hand if need be")
+        return with_state(
+            entry, EntryState.CONFLICT, "it was changed by somebody else since; put it back by hand if need be"
+        )
     request = action.undo(entry.change, current)
     if request is None:
         return with_state(entry, EntryState.KEPT, "it cannot be undone")

@@ -62,7 +62,7 @@ class Case:
         """The Incident itself."""
         return Ref("Incident", self.meta["name"], self.meta["namespace"], self.meta["uid"])
 
-    def change(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Record, checked by dataclasses
+    def change(self, **changes: Any) -> None:
         """Replace fields of the record; nothing is written until ``save``."""
         self.record = dataclasses.replace(self.record, **changes)
 

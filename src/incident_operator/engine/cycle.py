@@ -17,7 +17,7 @@ from incident_operator.engine.identity import IdBook
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Conflict, Fault, Waiting
-from incident_operator.planning.plan import Plan
+from incident_operator.planning.plan import Manifest, Plan
 from incident_operator.planning.progress import merged, next_move
 from incident_operator.planning.record import Record
 from incident_operator.planning.summary import containment
@@ -71,7 +71,7 @@ class Engine:
         case.memory.faults = 0
         return again
 
-    def _open(self, key: Key, incident: planner.Manifest) -> Case:
+    def _open(self, key: Key, incident: Manifest) -> Case:
         uid = incident["metadata"]["uid"]
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
@@ -103,7 +103,8 @@ class Engine:
         except Waiting:
             raise
         except Fault as fault:
-            return await self._halt(case, fault.reason, fault.message)
+            await self._halt(case, fault.reason, fault.message)
+            return None
         finally:
             await case.tell()
 
@@ -111,9 +112,9 @@ class Engine:
         """Whether it has come to an outcome, and nobody has asked for anything since."""
         record = case.record
         if record.outcome == "Resolved":
-            return record.generation == case.meta["generation"]
+            return bool(record.generation == case.meta["generation"])
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "") != record.handled_request
-        return bool(record.outcome) and record.generation == case.meta["generation"] and not asked
+        return bool(record.outcome and record.generation == case.meta["generation"]) and not asked
 
     async def _advance(self, case: Case) -> timedelta | None:
         """Plan if there is no plan for this spec, then go on with it."""
@@ -123,12 +124,14 @@ class Engine:
             await case.save()
             return None
         if case.wishes.release:
-            return await self._resolve(case, everything=True)
+            await self._resolve(case, everything=True)
+            return None
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
         if case.record.plan_generation != generation or asked != case.record.handled_request:
             await self._plan(case, generation, asked)
             if case.wishes.mode != "Enforce":
-                return await self._show(case)
+                await self._show(case)
+                return None
         return await self._go_on(case)
 
     async def _plan(self, case: Case, generation: int, asked: str) -> None:
@@ -188,19 +191,22 @@ class Engine:
                     if not await stepping.settle(case, move.steps, self._actions, self._metrics):
                         return self._look_delay(case)
                 case "fail":
-                    return await self._fail(case, move.steps[0].name, move.steps[0].on_failure)
+                    await self._fail(case, move.steps[0].name, move.steps[0].on_failure)
+                    return None
                 case "verify":
                     if not await self._verify(case):
                         return self._settings.look_check
                 case "hold":
-                    return await self._hold(case)
+                    await self._hold(case)
+                    return None
                 case _:
-                    return await self._resolve(case, everything=False)
+                    await self._resolve(case, everything=False)
+                    return None
 
     def _look_delay(self, case: Case) -> timedelta:
         """Soon at first, then less and less often."""
         case.memory.looks += 1
-        factor = 2 ** min(case.memory.looks - 1, 6)
+        factor: int = 2 ** min(case.memory.looks - 1, 6)
         return min(self._settings.look_first * factor, self._settings.look_most)
 
     async def _verify(self, case: Case) -> bool:

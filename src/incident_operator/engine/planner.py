@@ -12,9 +12,7 @@ from incident_operator.faults import Refused
 from incident_operator.planning.plan import Change, Manifest, Plan, PlannedStep, Ref
 
 
-async def make_plan(
-    reader: Reader, catalogue: Mapping[str, Action], incident: Manifest, wishes: Wishes
-) -> Plan:
+async def make_plan(reader: Reader, catalogue: Mapping[str, Action], incident: Manifest, wishes: Wishes) -> Plan:
     """The plan for all steps, resolved to concrete objects and values; nothing is written.
 
     Raises the first fault in the order of the steps, whichever read failed first, so that

@@ -76,7 +76,8 @@ def _planned(step: PlannedStep, entries: Iterable[Entry]) -> dict[str, Any]:
             "timeoutSeconds": int(step.timeout_seconds),
             "onFailure": step.on_failure,
             "changes": [
-                _slim({"key": e.change.key, "summary": e.change.summary, "notes": list(e.change.notes)}) for e in entries
+                _slim({"key": e.change.key, "summary": e.change.summary, "notes": list(e.change.notes)})
+                for e in entries
             ],
         }
     )
@@ -179,7 +180,9 @@ def _outcome(conditions: tuple[Condition, ...]) -> tuple[Any, str, str]:
         return "", "", ""
     if "Stalled" in found:
         return "Halted", ready.reason, ready.message
-    if ready.reason == "AwaitingApproval" or (ready.status == "True" and ready.reason in ("Planned", "Contained", "Resolved")):
+    if ready.reason == "AwaitingApproval" or (
+        ready.status == "True" and ready.reason in ("Planned", "Contained", "Resolved")
+    ):
         return ready.reason, ready.reason, ready.message
     return "", "", ready.message
 
@@ -216,7 +219,9 @@ def from_incident(incident: Manifest) -> Record:
         ),
         entries=entries,
         checks=tuple(
-            CheckRecord(raw["name"], Verdict(raw["verdict"]), raw.get("since", ""), raw["passed"], raw.get("message", ""))
+            CheckRecord(
+                raw["name"], Verdict(raw["verdict"]), raw.get("since", ""), raw["passed"], raw.get("message", "")
+            )
             for raw in status.get("verification", ())
         ),
         timeline=tuple(Moment(m["at"], m["reason"], m["message"]) for m in status.get("timeline", ())),

@@ -13,7 +13,7 @@ from incident_operator.engine.case import Case
 from incident_operator.faults import Fault, Waiting
 from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Settlement, failed, pending
 from incident_operator.planning.progress import contained
-from incident_operator.planning.record import StepRecord
+from incident_operator.planning.record import StepRecord, StepState
 from incident_operator.telemetry.metrics import Metrics
 
 SAY_AGAIN = timedelta(seconds=2)
@@ -71,9 +71,7 @@ def _after_act(case: Case, step: PlannedStep, metrics: Metrics) -> None:
     case.note("Acted", f"{step.name}: {made}")
 
 
-async def settle(
-    case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics
-) -> bool:
+async def settle(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics) -> bool:
     """Look how far the world has followed; whether a step of the stage finished or has more to write."""
     found = await asyncio.gather(*(_settlement(case, step, actions[step.action]) for step in steps))
     moved = False
@@ -132,10 +130,10 @@ def _further(case: Case, step: PlannedStep, settlement: Settlement) -> bool:
 def finish(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> None:
     """Put a step's end on record."""
     old = case.record.step(step.name)
-    state = "Done" if settlement.state == "Settled" else "Failed"
+    state: StepState = "Done" if settlement.state == "Settled" else "Failed"
     new = StepRecord(
         step.name, state, settlement.reason, settlement.message, settlement.facts, old.started_at, case.stamp
-    )  # type: ignore[arg-type]
+    )
     case.record = case.record.with_step(new)
     begun = datetime.fromisoformat(old.started_at) if old.started_at else case.now
     metrics.step_finished(step.action, state, (case.now - begun).total_seconds())

@@ -128,7 +128,7 @@ def kube_program() -> Path:
 
 
 def kubectl_program() -> Path:
-    """kubectl of the lab's own version."""
+    """Kubectl of the lab's own version."""
     return kube_program() / "kubectl"
 
 
@@ -145,10 +145,17 @@ def kwok_program() -> tuple[Path, Path]:
             folder.mkdir(parents=True, exist_ok=True)
             run([go_program(), "mod", "init", "incident-operator.dev/kwok"], "prepare kwok", cwd=folder)
             with doing(f"fetching kwok {KWOK}"):
-                run([go_program(), "get", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK}"], "fetch kwok", cwd=folder, env=_environment())
+                run(
+                    [go_program(), "get", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK}"],
+                    "fetch kwok",
+                    cwd=folder,
+                    env=_environment(),
+                )
     what = f"building kwok {KWOK}; once, about 3 minutes on two cores"
     program = _built(folder, "kwok", "sigs.k8s.io/kwok/cmd/kwok", "", what)
-    where = run([go_program(), "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"], "find kwok", cwd=folder, env=_environment())
+    where = run(
+        [go_program(), "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"], "find kwok", cwd=folder, env=_environment()
+    )
     return program, Path(where.strip()) / "kustomize" / "stage"
 
 

@@ -13,7 +13,15 @@ from incident_operator.lab.layout import API_SERVICE_IP, NODE, NODE_IP, POD_CIDR
 def certificates(folder: Path) -> None:
     """Make the authority and every certificate of the lab."""
     system = "system:kube-"
-    hosts = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", NODE_IP, API_SERVICE_IP]
+    hosts = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "127.0.0.1",
+        NODE_IP,
+        API_SERVICE_IP,
+    ]
     wishes = [
         {"name": "apiserver", "user": "kube-apiserver", "hosts": hosts},
         {"name": "kubelet-server", "user": NODE, "hosts": [NODE, "127.0.0.1", NODE_IP]},

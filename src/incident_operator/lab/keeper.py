@@ -46,7 +46,7 @@ class Keeper:
         """Start one program, its output in ``log/NAME.log``."""
         fds: tuple[int, ...] = ()
         if name == "relay":
-            os.set_inheritable(3, True)  # noqa: FBT003
+            os.set_inheritable(3, True)
             fds = (3,)
         process = start(argv, self.folder / f"log/{name}.log", env=node.environment(), pass_fds=fds, cwd=self.folder)
         (self.folder / f"run/{name}.pid").write_text(f"{process.pid}\n")
@@ -77,7 +77,7 @@ class Keeper:
         context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
         url = f"https://127.0.0.1:{self.settings.port}{path}"
         try:
-            with urllib.request.urlopen(url, context=context, timeout=5) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen(url, context=context, timeout=5) as answer:
                 body = answer.read()
         except urllib.error.HTTPError:
             return None
@@ -113,7 +113,9 @@ class Keeper:
             simulated.configure(folder, Path(settings.kwok_stages))
             self.start("kwok", control_plane.kwok(settings, folder))
             simulated.make_nodes(folder, settings.simulated_count)
-            self.until("simulated nodes Ready", lambda: self.is_node_ready(simulated.name(settings.simulated_count - 1)))
+            self.until(
+                "simulated nodes Ready", lambda: self.is_node_ready(simulated.name(settings.simulated_count - 1))
+            )
         self.until("default ServiceAccount", lambda: self.ask("/api/v1/namespaces/default/serviceaccounts/default"))
         control_plane.kubeconfig(folder, "admin", settings.port, folder / "kubeconfig")
 
@@ -122,7 +124,9 @@ class Keeper:
         found = self.ask(f"/api/v1/nodes/{name}")
         if not isinstance(found, dict):
             return False
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in found["status"].get("conditions", ()))
+        return any(
+            each["type"] == "Ready" and each["status"] == "True" for each in found["status"].get("conditions", ())
+        )
 
     def keep(self) -> None:
         """Start again, after a second, each program that ends; not while ``run/NAME.hold`` exists."""

@@ -132,7 +132,7 @@ class Lab:
             keeper = processes.start(argv, log, env=env, cwd=Path("/"), detached=True)
             processes.record(self._record, keeper.pid)
             return
-        os.dup2(listener.fileno(), 3) if listener.fileno() != 3 else None  # noqa: B018, PLR2004
+        os.dup2(listener.fileno(), 3) if listener.fileno() != 3 else None  # noqa: PLR2004
         spaces = ["unshare", "--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"]
         argv = [*spaces, *python, "incident_operator.lab.first", str(self.directory)]
         outer = processes.start(argv, log, env=env, pass_fds=[3], cwd=Path("/"), detached=True)
@@ -166,16 +166,18 @@ class Lab:
 
     def _stop(self) -> None:
         """End the first process, and with it every other one; then the cgroups."""
-        children = [processes_file for processes_file in self.directory.glob("run/*.pid")]
+        children = list(self.directory.glob("run/*.pid"))
         pids = {int(path.read_text()): path for path in children if path.read_text().strip().isdigit()}
         real = (self.directory / "run/settings.json").exists() and self.settings().is_real
         processes.end(self._record)
         if not real:
-            processes.wait_for(lambda: not any(_is_ours(pid, self.directory) for pid in pids), 30, "the lab's programs to end")
+            processes.wait_for(
+                lambda: not any(_is_ours(pid, self.directory) for pid in pids), 30, "the lab's programs to end"
+            )
         processes.wait_for(self._remove_cgroups, 30, "the lab's cgroups to be empty")
 
     def _remove_cgroups(self) -> bool:
-        for top in cgroup_tops() if cgroup_tops() else []:
+        for top in cgroup_tops():
             for folder, _, _ in os.walk(top / cgroup_name(self.directory), topdown=False):
                 try:
                     Path(folder).rmdir()
@@ -204,7 +206,9 @@ class Lab:
             return LabStatus(str(self.directory), running=False)
         settings = self.settings()
         found = {
-            path.stem: int(path.read_text()) for path in sorted(self.directory.glob("run/*.pid")) if path.read_text().strip()
+            path.stem: int(path.read_text())
+            for path in sorted(self.directory.glob("run/*.pid"))
+            if path.read_text().strip()
         }
         memory = self._memory()
         server = f"https://127.0.0.1:{settings.port}"
@@ -227,7 +231,13 @@ class Lab:
 
     def kubectl(self, *args: str, given: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run kubectl on this lab, with nothing of the user's; LabError if it fails and ``check`` is set."""
-        argv = [f"{self.directory}/bin/kubectl", "--kubeconfig", str(self.kubeconfig), "--cache-dir", f"{self.directory}/tmp/kubectl"]
+        argv = [
+            f"{self.directory}/bin/kubectl",
+            "--kubeconfig",
+            str(self.kubeconfig),
+            "--cache-dir",
+            str(self.directory / "tmp" / "kubectl"),
+        ]
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.directory / "tmp")}
         done = subprocess.run([*argv, *args], input=given, capture_output=True, text=True, env=env, check=False)
         if check and done.returncode:
@@ -298,5 +308,3 @@ def _is_ours(pid: int, folder: Path) -> bool:
         return str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-
-

@@ -17,7 +17,23 @@ CGROUPS = Path("/sys/fs/cgroup")
 PACKAGES = ("busybox-static", "conntrack", "containerd", "containernetworking-plugins", "iproute2", "iptables", "runc")
 """Debian packages that a real node needs."""
 
-PARTS = ("audit", "bin", "cni", "containerd", "etc", "etcd", "images", "kubelet", "kubeconfig", "log", "pki", "podlogs", "run", "tmp", "var")
+PARTS = (
+    "audit",
+    "bin",
+    "cni",
+    "containerd",
+    "etc",
+    "etcd",
+    "images",
+    "kubelet",
+    "kubeconfig",
+    "log",
+    "pki",
+    "podlogs",
+    "run",
+    "tmp",
+    "var",
+)
 """All that a lab keeps in its folder; nothing else in it is ever removed."""
 
 

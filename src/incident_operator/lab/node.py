@@ -86,7 +86,11 @@ def settings(folder: Path) -> None:
     (folder / "cni/net.d").mkdir()
     ipam = {"type": "host-local", "ranges": [[{"subnet": POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}]}
     ptp = {"type": "ptp", "ipMasq": False, "ipam": ipam}
-    chain = {"cniVersion": "0.4.0", "name": "lab", "plugins": [ptp, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    chain = {
+        "cniVersion": "0.4.0",
+        "name": "lab",
+        "plugins": [ptp, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }
     (folder / "cni/net.d/10-lab.conflist").write_text(json.dumps(chain))
     (etc / "containerd.toml").write_text(_containerd(folder))
     (etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
@@ -159,8 +163,8 @@ def _proxy(folder: Path) -> dict[str, object]:
 def kubelet(folder: Path) -> list[str]:
     """kubelet, on the node's own address."""
     return [
-        f"{folder}/bin/kubelet", "--config", f"{folder}/etc/kubelet.yaml", "--kubeconfig", f"{folder}/etc/kubelet.kubeconfig",
-        "--hostname-override", NODE, "--node-ip", NODE_IP,
+        f"{folder}/bin/kubelet", "--config", f"{folder}/etc/kubelet.yaml",
+        "--kubeconfig", f"{folder}/etc/kubelet.kubeconfig", "--hostname-override", NODE, "--node-ip", NODE_IP,
     ]  # fmt: skip
 
 

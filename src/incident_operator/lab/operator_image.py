@@ -25,7 +25,9 @@ SKIP = re.compile(
 PACKAGES_SKIP = re.compile(r"(^|/)(__pycache__|tests?)(/|$)|\.dist-info/RECORD$")
 
 
-def requirements(name: str, found: dict[str, importlib.metadata.Distribution] | None = None) -> dict[str, importlib.metadata.Distribution]:
+def requirements(
+    name: str, found: dict[str, importlib.metadata.Distribution] | None = None
+) -> dict[str, importlib.metadata.Distribution]:
     """The distribution and everything it needs at run time, as installed here."""
     found = {} if found is None else found
     key = re.sub(r"[-_.]+", "-", name).lower()
@@ -91,7 +93,7 @@ def packages_layer() -> Layer:
 def own_layer() -> Layer:
     """The operator itself."""
     package = Path(__file__).resolve().parents[1]
-    start = "#!/bin/sh\nexec /usr/local/bin/python3 -m incident_operator \"$@\"\n"
+    start = '#!/bin/sh\nexec /usr/local/bin/python3 -m incident_operator "$@"\n'
     return Layer(
         [(package, "/opt/operator/incident_operator")],
         {"opt/incident-operator.sh": start},

@@ -18,7 +18,9 @@ def name(number: int) -> str:
 def configure(folder: Path, stages: Path) -> None:
     """Put together the life cycles that kwok ships: nodes that stay ready, pods that get ready fast."""
     wanted = [stages / "node" / "fast", stages / "node" / "heartbeat-with-lease", stages / "pod" / "fast"]
-    texts = [path.read_text() for part in wanted for path in sorted(part.glob("*.yaml")) if path.name != "kustomization.yaml"]
+    texts = [
+        path.read_text() for part in wanted for path in sorted(part.glob("*.yaml")) if path.name != "kustomization.yaml"
+    ]
     if not texts:
         raise LabError(f"kwok's life cycles are not in {stages}")
     (folder / "etc/kwok.yaml").write_text("\n---\n".join(texts))
@@ -39,7 +41,13 @@ def make_nodes(folder: Path, count: int) -> None:
         for number in range(count)
     ]
     given = json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes})
-    argv = [f"{folder}/bin/kubectl", "--kubeconfig", f"{folder}/etc/kwok.kubeconfig", "--cache-dir", f"{folder}/tmp/kubectl"]
+    argv = [
+        f"{folder}/bin/kubectl",
+        "--kubeconfig",
+        f"{folder}/etc/kwok.kubeconfig",
+        "--cache-dir",
+        str(folder / "tmp" / "kubectl"),
+    ]
 
     def made() -> bool:
         done = subprocess.run([*argv, "apply", "-f", "-"], input=given, capture_output=True, text=True, check=False)

@@ -39,7 +39,9 @@ def is_over(step: PlannedStep, record: StepRecord) -> bool:
     return record.state in FINISHED or (record.state == "Failed" and step.on_failure == "Continue")
 
 
-def next_move(record: Record, *, has_checks: bool, release_asked: bool) -> Move:
+def next_move(  # noqa: PLR0911 - each move is one line
+    record: Record, *, has_checks: bool, release_asked: bool
+) -> Move:
     """The one thing to do now; the plan is there and no outcome has been reached."""
     for stage in stages(record.plan):
         open_steps = tuple(step for step in stage if not is_over(step, record.step(step.name)))

@@ -108,7 +108,9 @@ def phase(record: Record) -> str:
         return "Detected"
     if record.timers.get("mitigated"):
         return "Verification"
-    return "Remediation" if contained(record) or not any(s.phase == "Containment" for s in record.plan) else "Containment"
+    return (
+        "Remediation" if contained(record) or not any(s.phase == "Containment" for s in record.plan) else "Containment"
+    )
 
 
 def ready(record: Record) -> Condition | None:

@@ -288,7 +288,7 @@ ALL = ["Ingress", "Egress"]
 async def test_other_policies_that_allow_traffic_make_it_partial(
     other: dict[str, Any],
     direction: str,
-    partial: bool,  # noqa: FBT001 - a parameter of the table
+    partial: bool,
 ) -> None:
     api = workload()
     memory = Memory(api, pod(api, "api-x"), other)

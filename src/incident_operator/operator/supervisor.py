@@ -102,23 +102,28 @@ async def supervise(main: Main, *, prepare: Callable[[], Awaitable[None]], metri
     says whether the CRD is there at all. kopf would start without it, and never notice it come.
     """
     loop = asyncio.get_running_loop()
-    backoff = FIRST_SECONDS
-    is_first = True
+    backoff, has_run = FIRST_SECONDS, False
     while True:
         begun = loop.time()
         try:
             await prepare()
-            if not is_first:
+        except Fault as fault:  # the re-list says so in the log
+            log.debug("Watch is not started yet", cause=fault.message, after_seconds=backoff)
+        else:
+            if has_run:
                 metrics.kopf_restarted()
-            is_first = False
-            await run_apart(main, name="kopf")
-            cause = "it ended by itself"
-        except Fault as fault:
-            cause = fault.message
-        except Exception as failure:  # noqa: BLE001 - whatever ends the watch, the answer is to start it again
-            cause = f"{type(failure).__name__}: {failure}"[:MOST_CAUSE]
-        if loop.time() - begun > STEADY_SECONDS:
-            backoff = FIRST_SECONDS
-        log.warning("Watch ended and is started again", cause=cause, after_seconds=backoff)
+            has_run = True
+            cause = await _ended(main)
+            backoff = FIRST_SECONDS if loop.time() - begun > STEADY_SECONDS else backoff
+            log.warning("Watch ended and is started again", cause=cause, after_seconds=backoff)
         await asyncio.sleep(backoff)
         backoff = min(backoff * 2, MOST_SECONDS)
+
+
+async def _ended(main: Main) -> str:
+    """Run the watch; why it ended."""
+    try:
+        await run_apart(main, name="kopf")
+    except Exception as failure:  # noqa: BLE001 - whatever ends the watch, the answer is to start it again
+        return f"{type(failure).__name__}: {failure}"[:MOST_CAUSE]
+    return "it ended by itself"

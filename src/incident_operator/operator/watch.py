@@ -23,7 +23,9 @@ from incident_operator.operator.relist import key_of, may_need_work
 Notice = Callable[[Key, Urgency], None]
 """Told of each Incident that appears, changes or goes; called in kopf's thread."""
 
-SIGNALS_SAID = "OS signals are ignored"
+SAID_BETTER = ("OS signals are ignored", "has failed: ")
+"""What kopf says of itself where we say it: who handles signals, and (with two tracebacks) that a watch ended."""
+ATTEMPT, ATTEMPT_SECONDS = "Request attempt #", 30.0
 
 
 def register(registry: kopf.OperatorRegistry, notice: Notice, load: Load, ear: Ear) -> None:
@@ -50,6 +52,7 @@ def settings() -> kopf.OperatorSettings:
     found.persistence.finalizer = f"{names.GROUP}/kopf"  # never put on; must not be ours, or kopf takes ours off
     found.networking.request_timeout = 10  # the default of five minutes is an outage
     found.networking.connect_timeout = 3
+    found.networking.error_backoffs = (0.1, 0.2, 0.5, 1)  # then it ends, and the supervisor looks each few seconds
     found.watching.connect_timeout = 3
     found.watching.inactivity_timeout = 70  # bookmarks come each 60 s
     found.watching.server_timeout = 600
@@ -82,10 +85,29 @@ async def watch(notice: Notice, load: Load, ear: Ear, namespaces: Sequence[str],
     )
 
 
+class _News(logging.Filter):
+    """Leaves out what we say better, and of failing requests all but one in a while: kopf tells of each attempt."""
+
+    heard_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is worth a line."""
+        said = record.getMessage()
+        if said.startswith(ATTEMPT):
+            if record.created < self.heard_at + ATTEMPT_SECONDS:
+                return False
+            self.heard_at = record.created
+        return not any(text in said for text in SAID_BETTER)
+
+
 def quieten() -> None:
-    """Leave out what kopf warns of and what is meant so: signals are handled by the program, not by kopf."""
-
-    def is_news(record: logging.LogRecord) -> bool:
-        return SIGNALS_SAID not in record.getMessage()
-
-    logging.getLogger("kopf._core.reactor.running").addFilter(is_news)
+    """Leave out of the log what kopf says too often, or what we say better."""
+    news = _News()
+    for module in (
+        "_core.reactor.running",
+        "_core.reactor.orchestration",
+        "_cogs.clients.watching",
+        "_cogs.clients.fetching",
+    ):
+        logger = logging.getLogger(f"kopf.{module}")
+        logger.filters[:] = [news]

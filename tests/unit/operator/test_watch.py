@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -119,7 +120,10 @@ async def test_only_the_namespaces_asked_for_are_watched(api: Any, until: Until)
 
 
 @pytest.mark.parametrize("fault", ["error event", "gone"])
-async def test_what_makes_kopf_end_is_survived(api: Any, until: Until, fault: str) -> None:
+async def test_what_makes_kopf_end_is_survived_without_tracebacks(
+    api: Any, until: Until, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.quieten()
     made, metrics = Watching(api.url), Metrics()
 
     async def prepare() -> None:
@@ -138,6 +142,7 @@ async def test_what_makes_kopf_end_is_survived(api: Any, until: Until, fault: st
         await until(lambda: api.watches_begun == 2)
         api.put("after")
         await until(lambda: "after" in made.names)
+    assert "Traceback" not in caplog.text
 
 
 async def test_stopping_takes_a_moment_only(api: Any, until: Until) -> None:
@@ -158,3 +163,16 @@ def test_the_settings_keep_kopf_from_writing_and_from_killing_this_process() -> 
     assert (found.networking.request_timeout, found.networking.connect_timeout) == (10, 3)
     assert found.watching.inactivity_timeout == 70
     assert found.queueing.worker_limit is None
+
+
+def test_of_failing_requests_one_line_in_half_a_minute_is_enough(caplog: pytest.LogCaptureFixture) -> None:
+    watch.quieten()
+    watch.quieten()
+    logger = logging.getLogger("kopf._cogs.clients.watching")
+    for number in range(1, 6):
+        logger.error("Request attempt #%s/5 failed; will retry", number)
+    logger.error("something else")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Request attempt #1/5 failed; will retry",
+        "something else",
+    ]

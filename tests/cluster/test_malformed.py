@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tests_support.cluster import Kubectl, Namespace, OperatorProcess, incident
 from tests_support.waiting import eventually
 from tests_support.workloads import stateful, web
@@ -97,7 +98,10 @@ REFUSED = {
         ["spec.containment", "rolloutUndo works on Deployment"],
     ),
     "scale-of-a-daemon-set": (
-        put("spec.containment", [{"name": "x", "scale": {"replicas": 1}, "targets": [{"kind": "DaemonSet", "name": "d"}]}]),
+        put(
+            "spec.containment",
+            [{"name": "x", "scale": {"replicas": 1}, "targets": [{"kind": "DaemonSet", "name": "d"}]}],
+        ),
         ["spec.containment", "scale works on Deployment, StatefulSet"],
     ),
     "scale-without-replicas": (
@@ -125,7 +129,10 @@ REFUSED = {
     "a-url-for-a-service": (put(f"{CHECK}.http.service", "http://evil"), ["http.service", "should match"]),
     "status-of-no-http": (put(f"{CHECK}.http.status", 42), ["http.status", "greater than or equal to 100"]),
     "longer-for-than-timeout": (put(f"{CHECK}.for", "1h"), ["timeout must be at least as long as for"]),
-    "no-minimum": (put("spec.verification", [{"name": "x", "podsReady": {"minimum": 0}}]), ["minimum", "or equal to 1"]),
+    "no-minimum": (
+        put("spec.verification", [{"name": "x", "podsReady": {"minimum": 0}}]),
+        ["minimum", "or equal to 1"],
+    ),
     "account-of-another-namespace": (put("spec.serviceAccountName", "other/admin"), ["serviceAccountName", "match"]),
     "release-is-a-word": (put("spec.release", "yes"), ["spec.release", "boolean"]),
 }
@@ -140,7 +147,9 @@ def space(kubectl: Kubectl) -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="module")
-def running(lab_kubeconfig: Path, space: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def running(
+    lab_kubeconfig: Path, space: Namespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
     process = OperatorProcess(lab_kubeconfig, space.name, tmp_path_factory.mktemp("operator") / "operator.log")
     process.start()
     yield process
@@ -237,9 +246,7 @@ class TestRefusedByWhatIsThere:
         space.apply(*web("1"))
         eventually(lambda: space.list("replicasets"), within=20, what="the first revision")
         step = [{"name": "do", "rolloutUndo": {"toRevision": 99}}]
-        reason, message = unchanged(
-            space, "deployment", "web", lambda: stalls(space, "revision", containment=step)
-        )
+        reason, message = unchanged(space, "deployment", "web", lambda: stalls(space, "revision", containment=step))
         assert reason == "RevisionNotFound"
         assert "99" in message
 

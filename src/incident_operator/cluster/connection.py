@@ -65,8 +65,11 @@ async def load(kubeconfig: Path | None, context: str | None) -> client.Configura
 class Connection:
     """Requests to one API server; close it in the end."""
 
-    def __init__(self, configuration: client.Configuration, observe: Observe = _quiet) -> None:
-        """Open nothing yet."""
+    def __init__(
+        self, configuration: client.Configuration, observe: Observe = _quiet, *, on_pod_network: bool = False
+    ) -> None:
+        """Open nothing yet; ``on_pod_network`` says that this runs in a pod, so that addresses of pods mean pods."""
+        self.on_pod_network = on_pod_network
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.retries = False
         self._api = client.ApiClient(configuration)

@@ -87,8 +87,10 @@ class Gateway:
             raise refused(what, code, body, headers, identity=self._identity)
         return code, elapsed
 
-    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool:
-        """Whether a TCP connection to a pod's address is accepted; nothing is sent over it."""
+    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
+        """Whether a TCP connection to a pod's address is accepted; nothing is sent over it, or tried from outside."""
+        if not self._connection.on_pod_network:
+            return None
         found = ipaddress.ip_address(address)
         if found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified:
             return False

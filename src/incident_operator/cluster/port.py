@@ -41,8 +41,11 @@ class Reader(Protocol):
         """
         ...
 
-    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool:
-        """Whether a TCP connection from where this program runs to a pod's address is accepted."""
+    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
+        """Whether a TCP connection to a pod's address is accepted; None if this program is not on the pods' network.
+
+        Outside of the cluster a pod's address means something else, or a proxy answers for it: nothing is tried.
+        """
         ...
 
 

@@ -86,7 +86,7 @@ async def run(options: RunOptions) -> int:
         loop.add_signal_handler(number, stop.set)
     configuration = await load(options.kubeconfig, options.context)
     metrics = Metrics()
-    connection = Connection(configuration, observe=metrics.api_request)
+    connection = Connection(configuration, metrics.api_request, on_pod_network=options.kubeconfig is None)
     try:
         cluster = ClusterGateway(connection, instance=os.environ.get("POD_NAME") or socket.gethostname())
         parts = assemble(cluster, options, metrics)

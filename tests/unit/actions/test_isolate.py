@@ -11,52 +11,15 @@ from hypothesis import strategies as st
 
 from incident_operator.actions import policies
 from incident_operator.actions.contract import Occasion
-from incident_operator.actions.isolate import Isolate
 from incident_operator.api import names
 from incident_operator.faults import Conflict, Refused, Stalled
-from incident_operator.planning.plan import Change, Ref, Release, Settlement, Standing
+from incident_operator.planning.plan import Ref, Standing
+from unit.actions.isolating import ISOLATE, make, plan, policy, put_back, settle
 from unit.actions.memory import Memory
-from unit.actions.objects import OCCASION, SINCE, created, done, later, owned, pod, revision, target, template, workload
+from unit.actions.objects import pod, revision, template, workload
 
-ISOLATE = Isolate()
 UDP = {"containerPort": 53, "protocol": "UDP"}
 ADDRESS = ("10.1.2.3", 8080)
-
-
-def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": "shop", "uid": f"{name}-uid"},
-        "spec": {"podSelector": selector, **spec},
-    }
-
-
-async def plan(memory: Memory, thing: dict[str, Any], **params: Any) -> tuple[Change, ...]:
-    return await ISOLATE.plan(memory, OCCASION, target(thing), params)
-
-
-async def make(memory: Memory, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    made = []
-    for change in changes:
-        assert change.request is not None
-        answer = await memory.send(change.request)
-        made.append(created(change, answer) if change.request.verb == "create" else change)
-    return tuple(made)
-
-
-async def put_back(memory: Memory, changes: tuple[Change, ...]) -> None:
-    for change in reversed(changes):
-        current = memory.at(change.target.kind, change.target.name)
-        assert ISOLATE.standing(change, current) is Standing.AFTER
-        request = ISOLATE.undo(change, current)
-        assert request is not None
-        await memory.send(request)
-
-
-async def settle(memory: Memory, changes: tuple[Change, ...], *, after: float = 1) -> Settlement:
-    entries = done(changes, release=Release.ON_RESOLVE)
-    return await ISOLATE.settle(memory, entries, since=SINCE, now=later(after))
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
@@ -315,119 +278,3 @@ async def test_a_policy_that_stops_selecting_the_pod_because_of_our_label_does_n
     memory = Memory(victim, policy("normal", selector, ingress=RULE))
     found = await settle(memory, await make(memory, await plan(memory, victim)))
     assert found.facts["isolation"] != "Partial"
-
-
-async def test_a_connection_that_was_possible_and_is_not_any_more_proves_it() -> None:
-    api = workload()
-    memory = Memory(api, pod(api, "api-x"))
-    memory.reachable.add(ADDRESS)
-    changes = await make(memory, await plan(memory, api))
-    memory.reachable.clear()
-    found = await settle(memory, changes)
-    assert (found.state, found.facts) == ("Settled", {"isolation": "Full"})
-    assert memory.tried == [ADDRESS, ADDRESS]
-
-
-async def test_a_connection_that_stays_possible_means_that_nothing_enforces_it() -> None:
-    api = workload()
-    memory = Memory(api, pod(api, "api-x"))
-    memory.reachable.add(ADDRESS)
-    changes = await make(memory, await plan(memory, api))
-    assert (await settle(memory, changes, after=4)).state == "Pending"
-    found = await settle(memory, changes, after=6)
-    assert (found.state, found.reason, found.facts) == ("Failed", "NotEnforced", {"isolation": "NotEnforced"})
-    assert "scale the workload to 0" in found.message
-
-
-async def test_what_could_not_be_reached_before_proves_nothing() -> None:
-    api = workload()
-    memory = Memory(api, pod(api, "api-x"))
-    found = await settle(memory, await make(memory, await plan(memory, api)))
-    assert (found.state, found.facts) == ("Settled", {"isolation": "Unverified"})
-    assert "could not be reached before" in found.message
-
-
-@pytest.mark.parametrize(
-    ("pods", "why"),
-    [
-        ([], "no pod was ready"),
-        ([pod(workload(), "api-x", ready=False)], "no pod was ready"),
-        ([pod(workload(), "api-x", spec={"containers": [{"name": "web"}]})], "no container declares a TCP port"),
-        (
-            [pod(workload(), "api-x", spec={"containers": [{"name": "dns", "ports": [UDP]}]})],
-            "no container declares a TCP port",
-        ),
-    ],
-)  # fmt: skip
-async def test_where_nothing_can_be_tried_it_says_why(pods: list[dict[str, Any]], why: str) -> None:
-    memory = Memory(workload(), *pods)
-    found = await settle(memory, await make(memory, await plan(memory, workload())))
-    assert found.facts == {"isolation": "Unverified"}
-    assert why in found.message
-    assert not memory.tried
-
-
-async def test_egress_alone_cannot_be_tried_from_here() -> None:
-    api = workload()
-    memory = Memory(api, pod(api, "api-x"))
-    memory.reachable.add(ADDRESS)
-    found = await settle(memory, await make(memory, await plan(memory, api, direction="Egress")))
-    assert found.facts == {"isolation": "Unverified"}
-    assert not memory.tried
-
-
-async def test_a_probed_pod_that_is_gone_or_crashed_proves_nothing() -> None:
-    api = workload()
-    memory = Memory(api, pod(api, "api-x"))
-    memory.reachable.add(ADDRESS)
-    changes = await make(memory, await plan(memory, api))
-    memory.reachable.clear()
-    memory.put(pod(api, "api-x", waiting="CrashLoopBackOff", ready=False))
-    assert "does not run, either" in (await settle(memory, changes)).message
-    memory.put(pod(api, "api-x", metadata={"uid": "another"}))
-    found = await settle(memory, changes)
-    assert found.facts == {"isolation": "Unverified"}
-    assert "is gone" in found.message
-
-
-async def test_the_hash_of_a_plan_does_not_depend_on_what_the_probe_saw() -> None:
-    api = workload()
-    memory = Memory(api, pod(api, "api-x"))
-    (first,) = await plan(memory, api)
-    memory.reachable.add(ADDRESS)
-    (second,) = await plan(memory, api)
-    assert first.ledger_value() == second.ledger_value()
-
-
-async def test_an_isolation_that_somebody_lifted_fails() -> None:
-    memory = Memory(workload())
-    changes = await make(memory, await plan(memory, workload()))
-    del memory.objects["NetworkPolicy", "shop", changes[0].target.name]
-    assert (await settle(memory, changes)).reason == "Reverted"
-
-
-async def test_of_several_targets_the_worst_is_said() -> None:
-    api, web = workload(), workload(name="web")
-    memory = Memory(api, web, pod(api, "api-x"), pod(web, "web-x", status={"podIP": "10.9.9.9"}))
-    memory.reachable.add(ADDRESS)
-    changes = (*await make(memory, await plan(memory, api)), *await make(memory, await plan(memory, web)))
-    memory.reachable.clear()
-    assert (await settle(memory, changes[:1])).facts == {"isolation": "Full"}
-    assert (await settle(memory, changes)).facts == {"isolation": "Unverified"}
-
-
-async def test_the_limits_of_network_policies_are_told_beforehand() -> None:
-    api = workload()
-    api["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = {"exec": {"command": ["check"]}}
-    (change,) = await plan(Memory(api, groups=["cilium.io"]), api)
-    said = " ".join(change.notes)
-    assert "established connections may live on" in said
-    assert "its memory is lost" in said
-    assert "cilium.io" in said
-    assert "no pods now" in said
-
-
-async def test_a_controlled_workload_may_be_isolated_as_nothing_on_it_is_changed() -> None:
-    cluster = {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": "pg", "uid": "u"}}
-    api = owned(workload(), cluster)
-    assert len(await plan(Memory(api), api)) == 1

@@ -76,10 +76,10 @@ class Namespace:
         self.kubectl.run("delete", "namespace", self.name, "--wait=false")
 
     def __call__(self, *args: str, given: str | None = None) -> str:
-        return self.kubectl(*args, "-n", self.name, given=given)
+        return self.kubectl("-n", self.name, *args, given=given)
 
     def run(self, *args: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        return self.kubectl.run(*args, "-n", self.name, given=given)
+        return self.kubectl.run("-n", self.name, *args, given=given)
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         text = yaml.safe_dump_all([dict(each) for each in objects])

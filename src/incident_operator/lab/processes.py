@@ -14,6 +14,8 @@ from pathlib import Path
 from incident_operator.lab.faults import LabError
 
 PR_SET_PDEATHSIG = 1
+_KEPT: list[subprocess.Popen[bytes]] = []
+"""Detached processes of this one: their handles are kept, so that they are reaped when they end before us."""
 
 
 def started_at(pid: int) -> str | None:
@@ -70,8 +72,9 @@ def start(
     detached: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program with its output in a log; not detached, it ends with this process."""
+    _KEPT[:] = [process for process in _KEPT if process.poll() is None]
     with log.open("ab") as out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -82,6 +85,9 @@ def start(
             start_new_session=True,
             preexec_fn=None if detached else die_with_parent,  # noqa: PLW1509 - single-threaded when it forks
         )
+    if detached:
+        _KEPT.append(process)
+    return process
 
 
 def end(path: Path, *, seconds: float = 30) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests_support.cluster import Kubectl, Namespace, incident
 from tests_support.waiting import eventually
 from tests_support.workloads import rollout, web

@@ -71,7 +71,7 @@ class Connection:
         """Open nothing yet; ``on_pod_network`` says that this runs in a pod, so that addresses of pods mean pods."""
         self.on_pod_network = on_pod_network
         configuration.connection_pool_maxsize = CONNECTIONS
-        configuration.retries = False
+        configuration.retries = None  # the engine looks again; a False here would retry GETs for ever
         self._api = client.ApiClient(configuration)
         watching = client.Configuration.get_default_copy()
         watching.__dict__.update(configuration.__dict__)

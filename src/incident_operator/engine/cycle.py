@@ -142,7 +142,7 @@ class Engine:
         more = f" and {len(targets) - 1} more" if len(targets) > 1 else ""
         case.change(targets=f"{targets[0].kind}/{targets[0].name}{more}")
         if not case.record.id:
-            case.change(id=await self._ids.next(case.now))
+            case.change(id=await self._ids.next(case.now, case.meta["namespace"]))
         planning = planner.make_plan(case.hands, self._actions, case.incident, case.wishes)
         plan, fastened = await asyncio.gather(
             planning, case.set_finalizer(wanted=True) if case.wishes.mode == "Enforce" else _nothing(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import os
@@ -16,6 +17,14 @@ from incident_operator.lab.faults import LabError
 PR_SET_PDEATHSIG = 1
 _KEPT: list[subprocess.Popen[bytes]] = []
 """Detached processes of this one: their handles are kept, so that they are reaped when they end before us."""
+
+
+@atexit.register
+def _let_go() -> None:
+    """At our own end, stop minding the detached processes: they outlive us on purpose, and Popen would complain."""
+    for process in _KEPT:
+        if process.poll() is None:
+            process.returncode = 0
 
 
 def started_at(pid: int) -> str | None:

@@ -103,6 +103,17 @@ def test_two_labs_side_by_side(folder: Path, tmp_path: Path) -> None:
     assert ready(one)
 
 
+@pytest.mark.slow  # kwok is built for it
+def test_simulated_nodes_play_pods(folder: Path) -> None:
+    lab = Lab(folder)
+    lab.up("simulated", simulated_count=3)
+    assert lab.kubectl("get", "nodes", "-o", "name").stdout.split() == [f"node/kwok-{number}" for number in range(3)]
+    lab.kubectl("create", "deployment", "web", "--image=nothing", "--replicas=5")
+    lab.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    lab.down()
+    assert leftovers(folder) == []
+
+
 @pytest.mark.pods
 @pytest.mark.skipif(bool(packages.why_no_real_node()), reason=packages.why_no_real_node() or "-")
 def test_a_real_node_ends_with_its_first_process_and_leaves_nothing(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import click
 
@@ -13,7 +14,14 @@ def demo() -> None:
 
 
 @demo.command()
-def up() -> None:
+@click.option(
+    "--nodes",
+    type=click.Choice(["auto", "real", "simulated"]),
+    default="auto",
+    show_default=True,
+    help="real needs root on Debian or Ubuntu; simulated pods run nothing, so no requests are made.",
+)
+def up(nodes: Literal["auto", "real", "simulated"]) -> None:
     """Bring everything up, play a bad deploy and a compromised pod, and prove what came of them."""
     from incident_operator.demo import play
     from incident_operator.demo.scene import Scene
@@ -22,7 +30,7 @@ def up() -> None:
     begun = time.monotonic()
     scene = Scene(Lab(default_directory("demo")))
     try:
-        scene.set()
+        scene.set(nodes)
         play.bad_deploy(scene)
         play.compromised_pod(scene)
         play.what_next(scene)

@@ -27,6 +27,10 @@ def bad_deploy(scene: Scene) -> None:
     lab, real = scene.lab, scene.is_real
     api = Api(lab.kubeconfig)
     client = Client(lab.kubeconfig, NAMESPACE, "api:http", "/orders")
+
+    def seen() -> str:
+        return f"the client sees: {client.lately()}" if real else ""
+
     try:
         if real:
             wait_for(lambda: client.good_from(0) is not None, 30, "the first good answers of the api")
@@ -36,11 +40,11 @@ def bad_deploy(scene: Scene) -> None:
             lab.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/api", "--timeout=90s")
         broken = time.time()
         time.sleep(1)
-        print(f"   it is out; the client sees: {client.lately()}", flush=True)
+        print(f"   it is out; {seen()}".rstrip("; "), flush=True)
         print("\n   $ kubectl apply -f examples/incidents/bad-deploy.yaml", flush=True)
         scene.apply(_incident(scene, "bad-deploy.yaml"))
         made = time.time()
-        incident = follow(api, f"{INCIDENTS}/api-5xx", made, beside=client.lately)
+        incident = follow(api, f"{INCIDENTS}/api-5xx", made, beside=seen)
         time.sleep(1)
         _prove(scene, incident, client, (broken, made))
     finally:
@@ -95,7 +99,7 @@ def compromised_pod(scene: Scene) -> None:
     print("\n5. A compromised pod: bot-0 is to be cut off the network", flush=True)
     print("\n   $ kubectl apply -f examples/incidents/compromised-pod.yaml", flush=True)
     scene.apply(shipped("examples/incidents/compromised-pod.yaml"))
-    incident = follow(api, f"{INCIDENTS}/compromised-bot", time.time(), beside=lambda: "nothing of it", seconds=60)
+    incident = follow(api, f"{INCIDENTS}/compromised-bot", time.time(), beside=lambda: "", seconds=60)
     facts = incident["status"]["steps"][0].get("facts", {})
     status, reason, _ = condition(incident, "Ready")
     policies = _policies(scene)

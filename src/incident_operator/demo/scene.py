@@ -10,6 +10,7 @@ import yaml
 
 from incident_operator.demo.api import Api
 from incident_operator.lab import Lab, LabError, app_image, processes
+from incident_operator.lab.lab import Nodes
 from incident_operator.lab.operator_image import operator_image
 from incident_operator.lab.progress import doing
 
@@ -49,10 +50,10 @@ class Scene:
         """Whether pods are real."""
         return self.lab.settings().is_real
 
-    def set(self) -> None:
+    def set(self, nodes: Nodes = "auto") -> None:
         """Bring up everything, and wait until it is well."""
         print("1. A Kubernetes of its own", flush=True)
-        self.lab.up()
+        self.lab.up(nodes)
         kind = "a real node" if self.is_real else "a simulated node: PODS ARE SIMULATED, no requests are made"
         print(f"   {self.lab.status().server} with {kind}", flush=True)
         print("2. The operator", flush=True)

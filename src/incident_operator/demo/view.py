@@ -52,7 +52,7 @@ def follow(api: Api, path: str, begun: float, *, beside: Callable[[], str], seco
         at = time.time() - begun
         if incident.get("status", {}).get("phase", "") != phase:
             phase = incident["status"]["phase"]
-            print(f"  {at:5.1f} s  [{phase}]  the client sees: {beside()}", flush=True)
+            print(f"  {at:5.1f} s  [{phase}]  {beside()}".rstrip(), flush=True)
         for line in _lines(incident):
             if line not in seen:
                 seen.add(line)

@@ -165,7 +165,8 @@ class Engine:
         case.memory.windows.clear()
         writes = sum(change.request is not None for step in plan.steps for change in step.changes)
         word = "new plan" if replaced else "plan"
-        case.note("Planned", f"{word} {plan.hash}: {len(plan.steps)} steps, {writes} writes")
+        steps = f"{len(plan.steps)} step{'s' * (len(plan.steps) != 1)}"
+        case.note("Planned", f"{word} {plan.hash}: {steps}, {writes} write{'s' * (writes != 1)}")
 
     async def _show(self, case: Case) -> None:
         """Stop at the plan, as the mode says."""

@@ -108,9 +108,9 @@ def phase(record: Record) -> str:
         return "Detected"
     if record.timers.get("mitigated"):
         return "Verification"
-    return (
-        "Remediation" if contained(record) or not any(s.phase == "Containment" for s in record.plan) else "Containment"
-    )
+    parts = {step.phase for step in record.plan}
+    is_past_containment = "Containment" not in parts or contained(record)
+    return "Remediation" if "Remediation" in parts and is_past_containment else "Containment"
 
 
 def ready(record: Record) -> Condition | None:

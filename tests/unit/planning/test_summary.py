@@ -91,3 +91,19 @@ def test_never_reconciling_and_stalled_together(outcome: str, retrying: str, fac
     assert not {"Reconciling", "Stalled"} <= set(found)
     assert found["Ready"].reason
     assert ("Stalled" in found) is (outcome == "Halted")
+
+
+@pytest.mark.parametrize(
+    ("parts", "first", "expected"),
+    [
+        (("Containment",), "Pending", "Containment"),
+        (("Containment",), "Done", "Containment"),
+        (("Containment", "Remediation"), "Pending", "Containment"),
+        (("Containment", "Remediation"), "Done", "Remediation"),
+        (("Remediation",), "Pending", "Remediation"),
+    ],
+)
+def test_the_phase_is_the_part_of_the_plan_that_is_under_way(parts: tuple[str, ...], first: str, expected: str) -> None:
+    steps = tuple(PlannedStep(part.lower(), part, "scale", (), Release.ON_RESOLVE) for part in parts)  # type: ignore[arg-type]
+    record = merged(Record(), Plan(steps)).with_step(StepRecord(parts[0].lower(), first))  # type: ignore[arg-type]
+    assert summary.phase(record) == expected

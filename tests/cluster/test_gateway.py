@@ -139,8 +139,9 @@ async def test_a_service_without_endpoints_is_unreachable_and_not_an_answer(
     assert fault.value.reason == "ServiceUnreachable"
     with pytest.raises(NotFound):
         await responder.through_service(namespace.name, "nobody", "http", "/", timeout_seconds=5)
-    with pytest.raises(Refused, match=r"\.\."):
-        await responder.through_service(namespace.name, "web", "http", "/../../secrets", timeout_seconds=5)
+    for path in ("/../../secrets", "/%2e%2e/secrets", "secrets"):
+        with pytest.raises(Refused, match=r"\.\."):
+            await responder.through_service(namespace.name, "web", "http", path, timeout_seconds=5)
 
 
 async def test_nothing_is_tried_from_outside_of_the_cluster(cluster: ClusterGateway) -> None:

@@ -6,11 +6,10 @@ Its typed models are not used, because they drop fields they do not know.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -73,16 +72,11 @@ class Connection:
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.retries = None  # the engine looks again; a False here would retry GETs for ever
         self._api = client.ApiClient(configuration)
-        watching = client.Configuration.get_default_copy()
-        watching.__dict__.update(configuration.__dict__)
-        watching.connection_pool_maxsize = 0
-        self._watches = client.ApiClient(watching)
         self._observe = observe
 
     async def close(self) -> None:
         """Close every connection."""
         await self._api.close()
-        await self._watches.close()
 
     async def headers(self, more: Mapping[str, str]) -> dict[str, str]:
         """The headers of a request: who asks, and what for."""
@@ -140,21 +134,3 @@ class Connection:
             return json.loads(content)
         except ValueError as cause:
             raise Waiting("ApiServerError", f"could not {what}: the answer is not whole JSON") from cause
-
-    async def watch(self, path: str, query: Mapping[str, str], *, what: str) -> AsyncIterator[Mapping[str, Any]]:
-        """The events of one watch, until the server or the network ends it."""
-        url = f"{self._api.configuration.host}{path}?{urlencode({**query, 'watch': '1'})}"
-        told = await self.headers({})
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=330)
-        try:
-            answer = await self._watches.rest_client.request("GET", url, told, None, _request_timeout=timeout)
-            async with answer.response as response:
-                if response.status >= FIRST_ERROR:
-                    raise refused(
-                        what, response.status, await response.content.read(1 << 16), response.headers, identity=""
-                    )
-                async for line in response.content:
-                    event: Mapping[str, Any] = json.loads(line)
-                    yield event
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, asyncio.IncompleteReadError) as cause:
-            raise unreachable(what, cause, identity="") from cause

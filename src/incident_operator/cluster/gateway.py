@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from incident_operator.api import names
 from incident_operator.cluster import events
@@ -66,7 +66,7 @@ class Gateway:
         self, namespace: str, service: str, port: str, path: str, *, timeout_seconds: float
     ) -> tuple[int, int]:
         """GET a path of a Service through the API server's proxy; the status and the milliseconds it took."""
-        if not path.startswith("/") or ".." in path.split("/"):
+        if not path.startswith("/") or ".." in unquote(path).split("/"):
             raise Refused("Invalid", f"http.path {path!r} must begin with / and have no .. in it")
         where = (
             f"/api/v1/namespaces/{quote(namespace, safe='')}/services/"
@@ -180,24 +180,6 @@ class ClusterGateway(Gateway):
     ) -> None:
         """Record an Event about an object; a failure is logged and never raised."""
         await events.record(self, about, self._instance, reason=reason, message=message, warning=warning, action=action)
-
-    async def changes(self, kind: str, namespace: str, name: str) -> AsyncIterator[Manifest]:
-        """One object as it changes, until the watch ends; the first one is its state now."""
-        first = await self.get(kind, namespace, name)
-        yield first
-        query = {
-            "fieldSelector": f"metadata.name={name}",
-            "resourceVersion": first["metadata"]["resourceVersion"],
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": "300",
-        }
-        async for event in self._connection.watch(
-            path(kind, namespace), query, what=f"watch {kind} {namespace}/{name}"
-        ):
-            if event["type"] in ("ERROR", "DELETED"):
-                return
-            if event["type"] != "BOOKMARK":
-                yield event["object"]
 
 
 def _items(answer: Mapping[str, Any], kind: str) -> list[Manifest]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from incident_operator.planning.plan import Manifest, Ref, Request
@@ -81,8 +81,4 @@ class Cluster(Hands, Protocol):
         self, about: Manifest, *, reason: str, message: str, warning: bool = False, action: str = ""
     ) -> None:
         """Record an events.k8s.io/v1 Event about an object; a failure is logged and never raised."""
-        ...
-
-    def changes(self, kind: str, namespace: str, name: str) -> AsyncIterator[Manifest]:
-        """One object as it changes, until the watch ends; the first one is its state now."""
         ...

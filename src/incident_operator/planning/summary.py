@@ -111,8 +111,3 @@ def phase(record: Record) -> str:
     parts = {step.phase for step in record.plan}
     is_past_containment = "Containment" not in parts or contained(record)
     return "Remediation" if "Remediation" in parts and is_past_containment else "Containment"
-
-
-def ready(record: Record) -> Condition | None:
-    """The condition Ready as last written."""
-    return next((condition for condition in record.conditions if condition.type == "Ready"), None)

@@ -31,9 +31,14 @@ class Action(Protocol):
     """Kinds of target it works on."""
     rules: ClassVar[tuple[Rule, ...]]
     """What the ServiceAccount must be allowed; sufficient and necessary."""
+    asks: ClassVar[Mapping[str, tuple[Rule, ...]]]
+    """For each kind of target, the rights that who makes the Incident must have, too; one right a rule."""
     release: ClassVar[Release]
     """When its effect is put back, unless the step says otherwise."""
     reversible: ClassVar[bool]
+    """Whether release can put back what it does."""
+    destructive: ClassVar[bool]
+    """Whether something may be lost that nobody can bring back; the built-in policy then asks a person."""
 
     async def plan(
         self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]

@@ -31,6 +31,7 @@ from incident_operator.planning.plan import (
     failed,
     settled,
 )
+from incident_operator.planning.reach import Reach
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.selectors import (
     controller_of,
@@ -44,12 +45,14 @@ from incident_operator.planning.selectors import (
 
 VERB = "isolate"
 POD_NAME = "statefulset.kubernetes.io/pod-name"
+ONLY_ITS_OWN = (POD_NAME, "apps.kubernetes.io/pod-index", names.ISOLATED)
 MOST_NAMED = 5
 FLOWS = "established connections may live on (it depends on the network plugin), and so do the kubelet's own probes"
 EXEC_PROBES = (
     "probes that use the network from inside a container fail: the kubelet restarts it, and its memory is lost"
 )
 OTHER_APIS = ("cilium.io", "crd.projectcalico.org", "policy.networking.k8s.io")
+POLICY = Rule("networking.k8s.io", ("networkpolicies",), ("create",))
 
 
 class Isolate:
@@ -70,8 +73,15 @@ class Isolate:
             "make and remove the policy, and find others that still allow traffic",
         ),
     )
+    asks: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
+        "Pod": (POLICY, Rule("", ("pods",), ("patch",))),
+        "Deployment": (POLICY,),
+        "StatefulSet": (POLICY,),
+        "DaemonSet": (POLICY,),
+    }
     release: ClassVar[Release] = Release.ON_RESOLVE
     reversible: ClassVar[bool] = True
+    destructive: ClassVar[bool] = False
 
     async def plan(
         self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
@@ -164,7 +174,8 @@ async def _plan_workload(reader: Reader, occasion: Occasion, workload: Manifest,
     before = {"probe": await _probe(reader, pods, direction), "labels": dict(labels)}
     change = policies.creation(occasion, target, selector or {}, direction, before)
     through = _through(change, there, [labels_of(pod) for pod in pods] or [labels], direction)
-    return (dataclasses.replace(change, notes=(*notes, *through, *await _notes(reader, workload))),)
+    reach = Reach(f"{target.kind}/{target.name}", selector or {}, "cut off")
+    return (dataclasses.replace(change, notes=(*notes, *through, *await _notes(reader, workload)), reach=reach),)
 
 
 async def _plan_pod(reader: Reader, occasion: Occasion, pod: Manifest, direction: str) -> tuple[Change, ...]:
@@ -191,7 +202,10 @@ async def _plan_pod(reader: Reader, occasion: Occasion, pod: Manifest, direction
     began = _beginning(there, labels_of(pod), labels)
     if began:
         notes.append(f"with the label {names.ISOLATED} these NetworkPolicies begin to select it: {_few(began)}")
-    return (*changes, dataclasses.replace(change, notes=(*notes, *await _notes(reader, pod))))
+    # Its share is that of the pods of its workload, which a template's hash or a claim of its name tells apart.
+    own_labels = {key: value for key, value in labels_of(pod).items() if key not in ONLY_ITS_OWN}
+    reach = Reach(f"Pod/{target.name}", {"matchLabels": own_labels}, "cut off", pod=target.name)
+    return (*changes, dataclasses.replace(change, notes=(*notes, *await _notes(reader, pod)), reach=reach))
 
 
 def _label(pod: Manifest, occasion: Occasion) -> Change:

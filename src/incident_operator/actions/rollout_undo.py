@@ -21,6 +21,7 @@ from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused, Stalled
 from incident_operator.planning import revisions, rollouts
 from incident_operator.planning.plan import Change, Entry, Manifest, Ref, Release, Request, Settlement, Standing
+from incident_operator.planning.reach import Reach
 from incident_operator.planning.revisions import Choice, Revision
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.selectors import annotations_of, is_leaving, labels_of, pods_of
@@ -57,8 +58,14 @@ class RolloutUndo:
         Rule("", ("pods",), ("list",), "tell which revision still runs, and why a rollout does not get on"),
         Rule("", ("pods",), ("get", "delete"), "delete the broken pod that blocks a StatefulSet"),
     )
+    asks: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
+        "Deployment": (Rule("apps", ("deployments",), ("patch",)),),
+        "StatefulSet": (Rule("apps", ("statefulsets",), ("patch",)),),
+        "DaemonSet": (Rule("apps", ("daemonsets",), ("patch",)),),
+    }
     release: ClassVar[Release] = Release.NEVER
     reversible: ClassVar[bool] = False
+    destructive: ClassVar[bool] = False
 
     async def plan(
         self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
@@ -197,6 +204,9 @@ def _change(world: World, choice: Choice, by: str) -> Change:
         summary=f"{ref.name}: revision {before['revision'] or 'not recorded yet'} -> "
         f"{to.kind} {to.name} (revision {to.number}, {choice.why})",
         notes=_notes(workload, choice, before["images"]),
+        traits=("Guess",) if choice.is_guess else (),
+        confidential=True,  # templates hold the values of environment variables
+        reach=Reach(f"{ref.kind}/{ref.name}", workload["spec"].get("selector") or {}, "replaced"),
     )
 
 

@@ -31,12 +31,14 @@ from incident_operator.planning.plan import (
     pending,
     settled,
 )
+from incident_operator.planning.reach import Reach
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.rollouts import replicas_of, troubles
 from incident_operator.planning.selectors import pods_of
 
 VERB = "scale"
 WORKLOADS = frozenset({"Deployment", "StatefulSet"})
+AUTOSCALER = Rule("autoscaling", ("horizontalpodautoscalers",), ("patch",))
 
 
 class Scale:
@@ -51,8 +53,13 @@ class Scale:
         Rule("keda.sh", ("scaledobjects",), ("get", "list", "patch"), "hold KEDA to the number, where it is there"),
         Rule("", ("pods",), ("list",), "see the last pod go, or why one does not get ready"),
     )
+    asks: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
+        "Deployment": (Rule("apps", ("deployments/scale",), ("patch",)), AUTOSCALER),
+        "StatefulSet": (Rule("apps", ("statefulsets/scale",), ("patch",)), AUTOSCALER),
+    }
     release: ClassVar[Release] = Release.ON_RESOLVE
     reversible: ClassVar[bool] = True
+    destructive: ClassVar[bool] = False
 
     async def plan(
         self,
@@ -166,6 +173,9 @@ def _replicas(workload: Manifest, wanted: int, found: autoscalers.Autoscalers) -
         if now == wanted
         else f"{ref.name}: {now} -> {wanted} replicas",
         notes=(*autoscalers.notes(found, wanted), *guards.gitops_notes(workload)),
+        reach=Reach(f"{ref.kind}/{ref.name}", workload["spec"].get("selector") or {}, "removed", now - wanted)
+        if wanted < now
+        else None,
     )
 
 

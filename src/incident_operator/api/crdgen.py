@@ -6,11 +6,15 @@ properties, no const or exclusive bounds as pydantic writes them (KEP-1337 and t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from incident_operator.api import names
+from incident_operator.api.approval import IncidentApprovalSpec
 from incident_operator.api.incident import IncidentSpec
+from incident_operator.api.ledger import IncidentLedgerSpec
+from incident_operator.api.policy import ResponsePolicySpec
 from incident_operator.api.schema import Model
 from incident_operator.api.status import IncidentStatus
 
@@ -20,6 +24,9 @@ LIST_KEYS = {
     "remediation": ["name"],
     "verification": ["name"],
     "conditions": ["type"],
+    "approvals": ["name"],
+    "protected": ["name"],
+    "freezeWindows": ["name"],
 }
 """Lists that are maps by these keys: the API server refuses doubles, and server-side apply merges by them."""
 
@@ -79,58 +86,117 @@ def _ready(field: str) -> str:
     return f'.status.conditions[?(@.type=="Ready")].{field}'
 
 
-def incident_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition of Incident."""
-    status = schema_of(IncidentStatus)
-    status["default"] = {"observedGeneration": -1}
-    columns = [
-        _column("Severity", ".spec.severity", "How bad it is"),
-        _column("Phase", ".status.phase", "Where it is in the course of the guide"),
-        _column("Ready", _ready("status"), "True once it is contained or resolved"),
-        _column("Reason", _ready("reason"), "Why it is ready or not"),
-        _column("Targets", ".status.summary", "What it is about"),
-        _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
-        _column("ID", ".status.id", "The number to say on the phone", 1),
-        _column("Mode", ".spec.mode", "How far it may go", 1),
-        _column("Plan", ".status.plan.hash", "Names the plan", 1),
-        _column("Message", _ready("message"), "Why, for people", 1),
-    ]
-    schema = {
-        "type": "object",
-        "description": "An Incident says what is wrong and where, and what the operator is to do about it.",
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
-            "kind": {"type": "string", "description": "Kind of this object: Incident."},
-            "metadata": {"type": "object"},
-            "spec": schema_of(IncidentSpec),
-            "status": status,
-        },
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of ours, as its CRD says it."""
+
+    name: str
+    plural: str
+    description: str
+    spec: type[Model]
+    columns: tuple[dict[str, Any], ...]
+    status: type[Model] | None = None
+    short: tuple[str, ...] = ()
+    scope: str = "Namespaced"
+    selectable: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind(
+        "Incident",
+        "incidents",
+        "An Incident says what is wrong and where, and what the operator is to do about it.",
+        IncidentSpec,
+        (
+            _column("Severity", ".spec.severity", "How bad it is"),
+            _column("Phase", ".status.phase", "Where it is in the course of the guide"),
+            _column("Ready", _ready("status"), "True once it is contained or resolved"),
+            _column("Reason", _ready("reason"), "Why it is ready or not"),
+            _column("Targets", ".status.summary", "What it is about"),
+            _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+            _column("ID", ".status.id", "The number to say on the phone", 1),
+            _column("Mode", ".spec.mode", "How far it may go", 1),
+            _column("Plan", ".status.plan.hash", "Names the plan", 1),
+            _column("Policy", ".status.policy.names", "The policies that hold here", 1),
+            _column("Approved-By", ".status.policy.approvedBy", "Who approved the plan", 1),
+            _column("Message", _ready("message"), "Why, for people", 1),
+        ),
+        status=IncidentStatus,
+        short=("inc",),
+        selectable=(".status.phase", ".spec.severity"),
+    ),
+    Kind(
+        "ResponsePolicy",
+        "responsepolicies",
+        "A ResponsePolicy says what Incidents may do in some namespaces, how much at once, and who must agree.",
+        ResponsePolicySpec,
+        (
+            _column("Max-Mode", ".spec.maxMode", "How far Incidents may go"),
+            _column("Cooldown", ".spec.cooldown", "How long an object is left alone"),
+            _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+        ),
+        scope="Cluster",
+    ),
+    Kind(
+        "IncidentApproval",
+        "incidentapprovals",
+        "An IncidentApproval is one person's yes or no to exactly one plan of an Incident.",
+        IncidentApprovalSpec,
+        (
+            _column("Incident", ".spec.incident", "The Incident it is about"),
+            _column("Plan", ".spec.planHash", "The plan it is about"),
+            _column("Decision", ".spec.decision", "Yes or no"),
+            _column("Approver", ".spec.approver", "Who says so"),
+            _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+        ),
+        selectable=(".spec.incident",),
+    ),
+    Kind(
+        "IncidentLedger",
+        "incidentledgers",
+        "An IncidentLedger holds what is too large for an Incident's status. The operator makes and reads it.",
+        IncidentLedgerSpec,
+        (
+            _column("Incident", ".spec.incident", "The Incident it belongs to"),
+            _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+        ),
+    ),
+)
+
+
+def crd(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind."""
+    properties: dict[str, Any] = {
+        "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
+        "kind": {"type": "string", "description": f"Kind of this object: {kind.name}."},
+        "metadata": {"type": "object"},
+        "spec": schema_of(kind.spec),
     }
-    version = {
-        "name": names.VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "selectableFields": [{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.severity"}],
-        "additionalPrinterColumns": columns,
-        "schema": {"openAPIV3Schema": schema},
+    version: dict[str, Any] = {"name": names.VERSION, "served": True, "storage": True}
+    if kind.status is not None:
+        properties["status"] = {**schema_of(kind.status), "default": {"observedGeneration": -1}}
+        version["subresources"] = {"status": {}}
+    if kind.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
+    schema = {"type": "object", "description": kind.description, "required": ["spec"], "properties": properties}
+    version |= {"additionalPrinterColumns": list(kind.columns), "schema": {"openAPIV3Schema": schema}}
+    called: dict[str, Any] = {
+        "kind": kind.name,
+        "listKind": f"{kind.name}List",
+        "plural": kind.plural,
+        "singular": kind.name.lower(),
+        "categories": ["incident-operator"],
     }
+    if kind.short:
+        called["shortNames"] = list(kind.short)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"incidents.{names.GROUP}"},
-        "spec": {
-            "group": names.GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": "Incident",
-                "listKind": "IncidentList",
-                "plural": "incidents",
-                "singular": "incident",
-                "shortNames": ["inc"],
-                "categories": ["incident-operator"],
-            },
-            "versions": [version],
-        },
+        "metadata": {"name": f"{kind.plural}.{names.GROUP}"},
+        "spec": {"group": names.GROUP, "scope": kind.scope, "names": called, "versions": [version]},
     }
+
+
+def incident_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of Incident."""
+    return crd(KINDS[0])

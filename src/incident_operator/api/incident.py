@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from incident_operator.api import names
 from incident_operator.api.schema import Duration, Label, Model, ObjectName, Rule, parse_duration, validated_by
 
 ACTIONS = ("rolloutUndo", "scale", "isolate")
@@ -18,6 +17,7 @@ CHECKS = ("rollout", "podsReady", "http")
 UNDOABLE = ("Deployment", "StatefulSet", "DaemonSet")
 SCALABLE = ("Deployment", "StatefulSet")
 DAY_SECONDS = 24 * 3600
+MOST_TARGETS = 500
 
 
 def _one_of(members: tuple[str, ...]) -> Rule:
@@ -78,7 +78,11 @@ class Isolate(Model):
 class Step(Model):
     """One thing to do: a name, exactly one action, and what to do it to."""
 
-    model_config = ConfigDict(json_schema_extra=validated_by(_one_of(ACTIONS), _between("timeout", "1s", "24h")))
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            _one_of(ACTIONS), _between("timeout", "1s", "24h"), _between("expiresAfter", "1s", "720h")
+        )
+    )
 
     name: Label
     """Name of the step, unique in the Incident: it is in status, Events and logs."""
@@ -88,7 +92,7 @@ class Step(Model):
     """Set the number of replicas of a Deployment or StatefulSet. Goes back when the Incident is resolved."""
     isolate: Isolate | None = None
     """Cut pods off the network with a NetworkPolicy. Goes back when the Incident is resolved."""
-    targets: Annotated[list[Target], Field(min_length=1, max_length=100)] | None = None
+    targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"
     """How long the world may take to follow before the step has failed, between 1s and 24h."""
@@ -96,6 +100,10 @@ class Step(Model):
     """What happens when the step fails: Halt and wait for a person, Continue with the next, or Release all."""
     release: Literal["OnResolve", "Manual", "Never"] | None = None
     """When what it did goes back: OnResolve, Manual (by spec.release or deletion), Never. Default: the action's."""
+    expires_after: Duration | None = None
+    """Put back what it did this long after it was done, like `4h`, whatever else. Default: the Incident's."""
+    approval: Literal["ByPolicy", "Required"] = "ByPolicy"
+    """Whether a person must approve the plan: as the policies say, or Required in any case."""
     stage: Label | None = None
     """Consecutive steps that name the same stage run together; others run one after the other."""
 
@@ -108,6 +116,7 @@ class Step(Model):
     def _as_the_api_server(self) -> Self:
         _exactly_one(self, ACTIONS)
         _check_between("timeout", self.timeout, 1, DAY_SECONDS)
+        _check_between("expiresAfter", self.expires_after, 1, 30 * DAY_SECONDS)
         return self
 
 
@@ -166,7 +175,7 @@ class Check(Model):
     """The targets' pods are ready."""
     http: Http | None = None
     """A Service answers with the wanted status."""
-    targets: Annotated[list[Target], Field(min_length=1, max_length=100)] | None = None
+    targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """What to look at. Default: the targets of the Incident."""
     for_: Annotated[Duration, Field(alias="for")] = "0s"
     """For how long it must hold without a gap, like `30s`. Unknown is a gap."""
@@ -216,6 +225,19 @@ class IncidentSpec(Model):
                     "self.containment.all(c, !self.remediation.exists(r, r.name == c.name))",
                     message="the names of steps must be unique across containment and remediation",
                 ),
+                Rule(
+                    rule="has(self.reportedBy) == has(oldSelf.reportedBy) && "
+                    "(!has(self.reportedBy) || self.reportedBy == oldSelf.reportedBy)",
+                    message="reportedBy cannot be changed, nor added later: delete the Incident and apply it again",
+                    field_path=".reportedBy",
+                ),
+                Rule(
+                    rule="!oldSelf.cancel || self.cancel",
+                    message="cancel cannot be taken back: make a new Incident",
+                    field_path=".cancel",
+                ),
+                Rule(rule="!(self.release && self.cancel)", message="give release or cancel, not both"),
+                _between("expiresAfter", "1s", "720h"),
                 *(
                     _kinds_rule(action, field, kinds)
                     for field in ("containment", "remediation")
@@ -235,9 +257,12 @@ class IncidentSpec(Model):
     """How bad it is: SEV-1 (critical) to SEV-4 (low). Unsure means the higher one."""
     mode: Literal["Observe", "Propose", "Enforce"] = "Enforce"
     """How far to go: Observe makes the plan only, Propose waits with it, Enforce carries it out."""
-    service_account_name: ObjectName = names.RESPONDER
-    """ServiceAccount of this namespace to act as; its rights are the limit of what can be done."""
-    targets: Annotated[list[Target], Field(min_length=1, max_length=100)]
+    reported_by: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """Who declares it: your own user name (kubectl auth whoami). Needed for approvals: nobody approves their own."""
+    service_account_name: ObjectName | None = None
+    """ServiceAccount of this namespace to act as, whose rights are the limit. Default: the policy's, else \
+incident-responder."""
+    targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)]
     """The objects that it is about, in the namespace of the Incident."""
     containment: Steps | None = None
     """What to do at once to stop the damage, in this order."""
@@ -247,10 +272,19 @@ class IncidentSpec(Model):
     """What must be true for the Incident to be resolved. Without it, what is held stays until spec.release."""
     release: bool = False
     """The Incident is over: put back what it did; it ends Resolved."""
+    cancel: bool = False
+    """Stop, and put back what was done so far; it ends Cancelled. Cannot be taken back."""
+    suspend: bool = False
+    """Do nothing more until this is false again; what is done stays as it is, and nothing expires."""
+    expires_after: Duration | None = None
+    """Put back what goes back on resolve this long after it was done, like `4h`; between 1s and 720h."""
 
     @model_validator(mode="after")
     def _as_the_api_server(self) -> Self:
         steps = [*(self.containment or ()), *(self.remediation or ())]
+        _check_between("expiresAfter", self.expires_after, 1, 30 * DAY_SECONDS)
+        if self.release and self.cancel:
+            raise ValueError("give release or cancel, not both")
         if not steps:
             raise ValueError("nothing to do: give at least one step under containment or remediation")
         if len({step.name for step in steps}) != len(steps):
@@ -276,8 +310,8 @@ def _exactly_one(model: Model, members: tuple[str, ...]) -> None:
         raise ValueError(f"exactly one of {', '.join(members)} is to be set")
 
 
-def _check_between(field: str, text: str, low: float, high: float) -> None:
-    if not low <= parse_duration(text).total_seconds() <= high:
+def _check_between(field: str, text: str | None, low: float, high: float) -> None:
+    if text is not None and not low <= parse_duration(text).total_seconds() <= high:
         raise ValueError(f"{field} must be between {low:g}s and {high:g}s")
 
 

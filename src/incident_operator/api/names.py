@@ -17,6 +17,12 @@ FIELD_MANAGER: Final = "incident-operator"
 FINALIZER: Final = f"{GROUP}/release"
 """On an Incident: what it did is put back, or reported, before it goes."""
 
+INSTALL_NAMESPACE: Final = "incident-operator"
+"""Namespace that the shipped manifests install the operator into."""
+
+APPROVER_POLICY: Final = "incident-operator-approver"
+"""ValidatingAdmissionPolicy that compares an approver with who makes the request; no approval counts without it."""
+
 RESPONDER: Final = "incident-responder"
 """Name of the ServiceAccount an Incident acts as where it names none."""
 

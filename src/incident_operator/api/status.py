@@ -12,6 +12,7 @@ Facts = Annotated[dict[str, Annotated[str, StringConstraints(max_length=256)]], 
 Timers = Annotated[dict[str, Instant], Field(max_length=16)]
 Release = Literal["OnResolve", "Manual", "Never"]
 Notes = Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=16)]
+Names = Annotated[list[Annotated[str, StringConstraints(max_length=400)]], Field(max_length=32)]
 Phase = Literal[
     "Detected", "Triage", "AwaitingApproval", "Containment", "Investigation", "Remediation", "Recovery",
     "Verification", "Monitoring", "Resolved", "Closed", "Halted", "Cancelled",
@@ -22,7 +23,8 @@ class Condition(Model):
     """One condition, as every Kubernetes API has them."""
 
     type: Word
-    """Ready, Reconciling, Stalled (as kstatus has them), Contained, Recovered, ReleaseConflict."""
+    """Ready, Reconciling, Stalled (as kstatus has them), Contained, Recovered; Paused, BlastRadiusExceeded, \
+ReleaseConflict while they hold."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown. Unknown is never success."""
     reason: Word
@@ -35,6 +37,31 @@ class Condition(Model):
     """The generation of the spec that this is about."""
 
 
+class Blast(Model):
+    """Which pods a change takes away, and who else notices."""
+
+    workload: Text
+    """The workload, as Kind/name."""
+    pods: int
+    """How many pods; -1: it could not be told."""
+    of: Annotated[int, Field(ge=0)] = 0
+    """Of how many pods the workload has."""
+    in_namespace: Annotated[int, Field(ge=0)] = 0
+    """Of how many pods the namespace has."""
+    how: Word
+    """What happens to them: cut off, removed or replaced."""
+    disruption_budgets: Names | None = None
+    """PodDisruptionBudgets of the pods, and how many disruptions they allow now."""
+    autoscaler: Text | None = None
+    """The autoscaler of the workload."""
+    services: Names | None = None
+    """Services that keep no ready pod."""
+    consumers: Names | None = None
+    """Workloads whose environment names a Service of these pods."""
+    unknown: Names | None = None
+    """Kinds that could not be listed, so that this may not be all."""
+
+
 class PlannedChange(Model):
     """One planned write, in words; the request itself is in the ledger."""
 
@@ -44,6 +71,12 @@ class PlannedChange(Model):
     """What is changed, from what to what."""
     notes: Notes | None = None
     """What a person should know about it: guesses, warnings, who may undo it."""
+    traits: Names | None = None
+    """What a policy may ask about: Guess."""
+    diff: Annotated[str, StringConstraints(max_length=16384)] | None = None
+    """What the API server's dry run of it changes, a line for each field; values of variables are hidden."""
+    blast: Blast | None = None
+    """What it takes away."""
 
 
 class PlannedStep(Model):
@@ -63,7 +96,11 @@ class PlannedStep(Model):
     """How long the world may take to follow."""
     on_failure: Literal["Halt", "Continue", "Release"]
     """What happens when it fails."""
-    changes: Annotated[list[PlannedChange], Field(max_length=500)] | None = None
+    expires_after_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long after it was done what it did goes back."""
+    approval: Literal["ByPolicy", "Required"] | None = None
+    """Whether the step asks for an approval whatever the policies say."""
+    changes: Annotated[list[PlannedChange], Field(max_length=2000)] | None = None
     """Its changes."""
 
 
@@ -74,6 +111,12 @@ class PlanStatus(Model):
     """Names exactly this plan: every request of every step goes into it."""
     generation: int
     """The generation of the spec it was made from."""
+    basis: Word | None = None
+    """Names what of the spec it was made from: changes of anything else keep the plan."""
+    service_account_name: Word | None = None
+    """Who makes its writes."""
+    rights: Names | None = None
+    """What that ServiceAccount must be allowed for the writes and for putting them back; checked before any."""
     created_at: Instant
     """When it was made."""
     steps: Annotated[list[PlannedStep], Field(max_length=64)] | None = None
@@ -127,20 +170,22 @@ class LedgerEntry(Model):
     """How it was changed; none: it was so already."""
     request: Json | None = None
     """The exact request, as JSON."""
-    before: Json
+    before: Json | None = None
     """What was there before, as JSON: what a release puts back."""
-    after: Json
+    after: Json | None = None
     """What was put there, as JSON: a release acts only where it still stands."""
+    stored: Word | None = None
+    """The IncidentLedger that holds request, before and after, where they are long or not for everybody's eyes."""
     summary: Text | None = None
     """The change in words."""
-    notes: Notes | None = None
-    """What a person should know about it."""
     release: Release
     """When it is put back."""
     state: Literal["Planned", "Intended", "Done", "Skipped", "Failed", "Released", "Kept", "Conflict"]
     """Planned, Intended (about to be written), Done, Skipped, Failed; then Released, Kept, or Conflict."""
     message: Text | None = None
     """Why it is in this state."""
+    expires_at: Instant | None = None
+    """When it is put back, whatever else."""
     intended_at: Instant | None = None
     """When the intent was put on record."""
     done_at: Instant | None = None
@@ -175,6 +220,23 @@ class TimelineItem(Model):
     """What, for people."""
 
 
+class PolicyStatus(Model):
+    """What the ResponsePolicies make of the plan."""
+
+    names: Names
+    """The policies that hold here; built-in where there is none."""
+    mode: Literal["Observe", "Propose", "Enforce"]
+    """How far the plan may go."""
+    why: Names | None = None
+    """Why not further, and which approvals are needed."""
+    approved_by: Names | None = None
+    """Who has approved the plan."""
+    approved_at: Instant | None = None
+    """When the last approval that was needed was there."""
+    approved_plan: Word | None = None
+    """The hash of the plan that was approved."""
+
+
 class IncidentStatus(Model):
     """What the operator knows and has done; written by it alone."""
 
@@ -190,9 +252,11 @@ class IncidentStatus(Model):
     """Ready, with either Reconciling or Stalled or neither; Contained, Recovered, ReleaseConflict."""
     plan: PlanStatus | None = None
     """The plan, to be read before it is carried out."""
+    policy: PolicyStatus | None = None
+    """What the ResponsePolicies make of the plan, and who approved it."""
     steps: Annotated[list[StepStatus], Field(max_length=64)] | None = None
     """How far each step is."""
-    ledger: Annotated[list[LedgerEntry], Field(max_length=1000)] | None = None
+    ledger: Annotated[list[LedgerEntry], Field(max_length=2000)] | None = None
     """Every write, on record before it was made."""
     verification: Annotated[list[CheckStatus], Field(max_length=32)] | None = None
     """What each check says."""

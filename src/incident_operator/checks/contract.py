@@ -16,6 +16,8 @@ class Check(Protocol):
     name: ClassVar[str]
     """The field of a verification that asks for it, e.g. ``podsReady``."""
     rules: ClassVar[tuple[Rule, ...]]
+    asks: ClassVar[tuple[Rule, ...]]
+    """The rights that who makes the Incident must have, too; one right a rule."""
 
     async def look(
         self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]

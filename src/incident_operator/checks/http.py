@@ -28,6 +28,7 @@ class Http:
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("", ("services/proxy",), ("get",), "ask a Service through the API server, as ``kubectl get --raw`` does"),
     )
+    asks: ClassVar[tuple[Rule, ...]] = (Rule("", ("services/proxy",), ("get",)),)
 
     async def look(
         self,

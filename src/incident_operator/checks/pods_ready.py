@@ -41,6 +41,7 @@ class PodsReady:
         Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read how many pods there are to be"),
         Rule("", ("pods",), ("get", "list"), "read whether they are ready"),
     )
+    asks: ClassVar[tuple[Rule, ...]] = ()
 
     clock: Callable[[], datetime] = _now
 

@@ -25,6 +25,7 @@ class Rollout:
         Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read how far the rollout is"),
         Rule("", ("pods",), ("list",), "say why it is not further"),
     )
+    asks: ClassVar[tuple[Rule, ...]] = ()
 
     async def look(
         self,

@@ -43,6 +43,16 @@ def address(value: str | tuple[str, int]) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for
 
 
+def lease(value: str | tuple[str, str]) -> tuple[str, str]:
+    """NAMESPACE/NAME; what is not one is a usage error."""
+    if isinstance(value, tuple):
+        return value
+    namespace, _, name = value.partition("/")
+    if not namespace or not name or "/" in name:
+        raise click.BadParameter(f"{value!r} is not NAMESPACE/NAME: write it as incident-operator/incident-operator")
+    return namespace, name
+
+
 def _env(name: str) -> dict[str, Any]:
     """The variable of an option, shown in its help."""
     return {"envvar": f"INCIDENT_OPERATOR_{name}", "show_envvar": True}
@@ -125,6 +135,14 @@ Examples:
     " namespaces and on workloads labelled incident-operator.dev/mark-revisions=true.",
     **_env("VERIFIED_AFTER"),
 )
+@click.option(
+    "--lease",
+    type=lease,
+    metavar="NAMESPACE/NAME",
+    help="Lease by which several replicas agree on the one that acts. Without it this one takes itself for the only"
+    " one.",
+    **_env("LEASE"),
+)
 def run(
     *,
     kubeconfig: Path | None,
@@ -136,6 +154,7 @@ def run(
     workers: int,
     resync: timedelta,
     verified_after: timedelta,
+    lease: tuple[str, str] | None,
 ) -> None:
     """Run the operator until it gets SIGTERM or SIGINT.
 
@@ -167,5 +186,6 @@ def run(
         workers=workers,
         resync=resync,
         verified_after=verified_after,
+        lease=lease,
     )
     sys.exit(asyncio.run(operator.run(options)))

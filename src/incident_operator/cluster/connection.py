@@ -36,6 +36,10 @@ def _quiet(verb: str, resource: str, code: int, seconds: float) -> None:
     """Tell nobody."""
 
 
+def _open() -> None:
+    """No fence."""
+
+
 async def load(kubeconfig: Path | None, context: str | None) -> client.Configuration:
     """The configuration named on the command line, or the one of the pod this runs in; never the user's own.
 
@@ -65,9 +69,19 @@ class Connection:
     """Requests to one API server; close it in the end."""
 
     def __init__(
-        self, configuration: client.Configuration, observe: Observe = _quiet, *, on_pod_network: bool = False
+        self,
+        configuration: client.Configuration,
+        observe: Observe = _quiet,
+        *,
+        on_pod_network: bool = False,
+        fence: Callable[[], None] = _open,
     ) -> None:
-        """Open nothing yet; ``on_pod_network`` says that this runs in a pod, so that addresses of pods mean pods."""
+        """Open nothing yet.
+
+        ``on_pod_network`` says that this runs in a pod, so that addresses of pods mean pods; ``fence`` is
+        called before each write, and raises where this process may not write now.
+        """
+        self._fence = fence
         self.on_pod_network = on_pod_network
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.retries = None  # the engine looks again; a False here would retry GETs for ever
@@ -99,6 +113,8 @@ class Connection:
         resource: str = "",
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """One request and its whole answer, whatever its status; Waiting if none came."""
+        if method != "GET":
+            self._fence()
         begun, code = time.perf_counter(), 0
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:

@@ -19,6 +19,9 @@ from incident_operator.faults import NotFound, Refused, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 
 PAGE = 500
+REVIEW = "SelfSubjectAccessReview"
+TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PROXY_UNREACHABLE = frozenset({"ServiceUnavailable", "InternalError", "BadGateway", "GatewayTimeout"})
 
 
@@ -32,9 +35,10 @@ class Gateway:
         user = f"system:serviceaccount:{namespace}:{service_account}"
         self._headers = {"Impersonate-User": user} if service_account else {}
 
-    async def _json(self, method: str, where: str, what: str, kind: str = "", **more: Any) -> Any:
+    async def _json(self, method: str, where: str, what: str, kind: str = "", *, accept: str = "", **more: Any) -> Any:
+        headers = {**self._headers, "Accept": accept} if accept else self._headers
         return await self._connection.json(
-            method, where, what=what, identity=self._identity, headers=self._headers, resource=kind.lower(), **more
+            method, where, what=what, identity=self._identity, headers=headers, resource=kind.lower(), **more
         )
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest:
@@ -132,6 +136,16 @@ class Gateway:
         answer: Manifest = await self._json(method, where, what, ref.kind, **more)
         return answer
 
+    async def review(self, attributes: Mapping[str, str]) -> bool:
+        """Ask the API server whether this identity may do something."""
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": REVIEW,
+            "spec": {"resourceAttributes": dict(attributes)},
+        }
+        answer = await self.send(Request("create", Ref(REVIEW, "", ""), body))
+        return bool((answer.get("status") or {}).get("allowed"))
+
 
 class ClusterGateway(Gateway):
     """The operator's own identity; implements ``port.Cluster``."""
@@ -149,22 +163,35 @@ class ClusterGateway(Gateway):
         """
         return Gateway(self._connection, namespace=namespace, service_account=service_account)
 
-    async def list_all(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Sequence[Manifest]:
+    async def list_all(
+        self, kind: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+    ) -> Sequence[Manifest]:
         """Objects of all namespaces, in pages, from the watch cache."""
         found: list[Manifest] = []
+        more = {"accept": METADATA_ONLY} if metadata_only else {}
         query = {"limit": str(PAGE), "resourceVersion": "0"}
         if label_selector:
             query["labelSelector"] = label_selector
         if field_selector:
             query["fieldSelector"] = field_selector
         while True:
-            answer = await self._json("GET", path(kind), f"list {kind} of all namespaces", kind, query=query)
+            answer = await self._json("GET", path(kind), f"list {kind} of all namespaces", kind, query=query, **more)
             found += _items(answer, kind)
             onward = answer.get("metadata", {}).get("continue")
             if not onward:
                 return found
             query = {**query, "continue": onward}
             query.pop("resourceVersion", None)
+
+    async def column(self, kind: str, name: str) -> Sequence[str]:
+        """One column of the table of all objects of a kind; a fiftieth of what the objects would be."""
+        query = {"resourceVersion": "0", "includeObject": "None"}
+        answer = await self._json("GET", path(kind), f"list {kind} of all namespaces", kind, query=query, accept=TABLE)
+        names_of = [each["name"] for each in answer.get("columnDefinitions", ())]
+        if name not in names_of:
+            return ()
+        at = names_of.index(name)
+        return [str(row["cells"][at] or "") for row in answer.get("rows") or ()]
 
     async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
         """Replace the status subresource under an optimistic lock."""

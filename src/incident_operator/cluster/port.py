@@ -61,6 +61,10 @@ class Hands(Reader, Protocol):
         """
         ...
 
+    async def review(self, attributes: Mapping[str, str]) -> bool:
+        """Whether this identity may do something (SelfSubjectAccessReview): namespace, verb, group, resource."""
+        ...
+
 
 class Cluster(Hands, Protocol):
     """The operator's own identity, and the way to act as an Incident's ServiceAccount."""
@@ -69,8 +73,14 @@ class Cluster(Hands, Protocol):
         """The same cluster, impersonating ``system:serviceaccount:<namespace>:<service_account>``."""
         ...
 
-    async def list_all(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Sequence[Manifest]:
-        """Objects of all namespaces, in pages of 500, from the watch cache."""
+    async def list_all(
+        self, kind: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+    ) -> Sequence[Manifest]:
+        """Objects of all namespaces, from the watch cache; with ``metadata_only`` nothing else of them is sent."""
+        ...
+
+    async def column(self, kind: str, name: str) -> Sequence[str]:
+        """One column of the table of all objects of a kind, as ``kubectl get -o wide`` shows it."""
         ...
 
     async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:

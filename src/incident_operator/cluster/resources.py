@@ -27,6 +27,9 @@ class Resource:
 
 _ALL = (
     Resource("Incident", names.GROUP, names.VERSION, "incidents"),
+    Resource("ResponsePolicy", names.GROUP, names.VERSION, "responsepolicies", namespaced=False),
+    Resource("IncidentApproval", names.GROUP, names.VERSION, "incidentapprovals"),
+    Resource("IncidentLedger", names.GROUP, names.VERSION, "incidentledgers"),
     Resource("Deployment", "apps", "v1", "deployments"),
     Resource("ReplicaSet", "apps", "v1", "replicasets"),
     Resource("StatefulSet", "apps", "v1", "statefulsets"),
@@ -40,7 +43,24 @@ _ALL = (
     Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
     Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
     Resource("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects"),
+    Resource("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
     Resource("Event", "events.k8s.io", "v1", "events"),
+    Resource("Lease", "coordination.k8s.io", "v1", "leases"),
+    Resource("SelfSubjectAccessReview", "authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False),
+    Resource(
+        "ValidatingAdmissionPolicy",
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingadmissionpolicies",
+        namespaced=False,
+    ),
+    Resource(
+        "ValidatingAdmissionPolicyBinding",
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingadmissionpolicybindings",
+        namespaced=False,
+    ),
 )
 
 RESOURCES = {resource.kind: resource for resource in _ALL}

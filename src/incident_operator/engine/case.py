@@ -9,7 +9,7 @@ from typing import Any
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster, Hands
-from incident_operator.engine import statuses
+from incident_operator.engine import ledgers, restoring, statuses
 from incident_operator.engine.settings import stamp_of
 from incident_operator.engine.wishes import Wishes
 from incident_operator.planning.plan import Manifest, Ref, Request
@@ -26,6 +26,10 @@ class Memory:
     windows: dict[str, datetime] = dataclasses.field(default_factory=dict)
     """Since when each check has passed without a gap; a restart begins its window again."""
     said_at: datetime | None = None
+    pages: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    """Content by ``step/key``, for each IncidentLedger that was read or made."""
+    unsaved: tuple[str, Record, list[Moment]] | None = None
+    """The resourceVersion, record and news of a look that was left before its results were written down."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,6 +43,8 @@ class Case:
     hands: Hands
     memory: Memory
     clock: Callable[[], datetime]
+    written: Callable[[str], None]
+    """Told of the resourceVersion of each write to the Incident, so that its echo is no news."""
     news: list[Moment] = dataclasses.field(default_factory=list)
 
     @property
@@ -66,20 +72,23 @@ class Case:
         """Replace fields of the record; nothing is written until ``save``."""
         self.record = dataclasses.replace(self.record, **changes)
 
-    def note(self, reason: str, message: str, *, warning: bool = False) -> None:
-        """Add to the timeline what a person may want to know; an Event says it after the next save."""
-        moment = Moment(self.stamp, reason, message, warning)
+    def note(self, reason: str, message: str, *, warning: bool = False, event: bool = False) -> None:
+        """Add to the timeline what a person may want to know; with ``event`` an Event says it after the next save."""
+        moment = Moment(self.stamp, reason, message, warning, event)
         self.record = self.record.noted(moment)
-        self.news.append(moment)
+        if event:
+            self.news.append(moment)
 
     async def save(self) -> None:
         """Write the record to status if it says anything new, under an optimistic lock."""
-        status = statuses.to_status(self.record, self.stamp)
+        stored = await ledgers.put_away(self.cluster, self.incident, self.record, self.memory.pages)
+        status = statuses.to_status(self.record, self.stamp, stored)
         if status == self.incident.get("status"):
             return
         version = self.meta["resourceVersion"]
         self.incident = await self.cluster.patch_status(self.ref, status, resource_version=version)
-        self.record = statuses.from_incident(self.incident)
+        self.written(self.meta["resourceVersion"])
+        self.record = dataclasses.replace(self.record, conditions=restoring.conditions_of(self.incident))
 
     async def tell(self) -> None:
         """Send the Events of what was noted and saved."""
@@ -98,3 +107,4 @@ class Case:
         metadata = {"resourceVersion": self.meta["resourceVersion"], "finalizers": new}
         request = Request("patch", self.ref, {"metadata": metadata}, "application/merge-patch+json")
         self.incident = await self.cluster.send(request)
+        self.written(self.meta["resourceVersion"])

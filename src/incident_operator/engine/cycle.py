@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -11,23 +9,23 @@ from incident_operator.actions.contract import Action
 from incident_operator.api import names
 from incident_operator.checks.contract import Check
 from incident_operator.cluster.port import Cluster
-from incident_operator.engine import planner, releasing, statuses, stepping, verifying, wishes
+from incident_operator.engine import endings, ledgers, preparing, restoring, stepping, verifying, wishes
 from incident_operator.engine.case import Case, Memory
+from incident_operator.engine.claims import Claims
+from incident_operator.engine.gate import Gate
 from incident_operator.engine.identity import IdBook
-from incident_operator.engine.keys import Key
+from incident_operator.engine.keys import Behind, Key
+from incident_operator.engine.policies import PolicyBook
+from incident_operator.engine.preview import Preview
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Conflict, Fault, Waiting
-from incident_operator.planning.plan import Manifest, Plan
-from incident_operator.planning.progress import merged, next_move
-from incident_operator.planning.record import Record
-from incident_operator.planning.summary import containment
+from incident_operator.planning.plan import EntryState, Manifest, PlannedStep
+from incident_operator.planning.progress import next_move
+from incident_operator.planning.record import OVER, Moment, Record
 from incident_operator.telemetry.metrics import Metrics
 
-AGAIN = (
-    "; when that is put right: kubectl annotate incident/{name} -n {namespace} "
-    + names.REQUESTED_AT
-    + '="$(date -u +%FT%TZ)" --overwrite'
-)
+ECHOES = 4096
+"""How many of our own last writes are remembered, so that their echo on the watch is no news."""
 
 
 class Engine:
@@ -42,16 +40,37 @@ class Engine:
         settings: EngineSettings,
         clock: Callable[[], datetime],
         metrics: Metrics,
+        wake: Callable[[Key], None] = lambda _: None,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Work on a cluster with a repertoire."""
+        """Work on a cluster with a repertoire.
+
+        ``wake`` is told of Incidents that need wait no longer; ``is_busy`` whether others wait for their turn:
+        then book-keeping waits until they are contained.
+        """
         self._cluster = cluster
         self._actions = actions
         self._checks = checks
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._is_busy = is_busy
+        self._claims = Claims(cluster, wake)
+        policies = PolicyBook(cluster)
+        self._gate = Gate(policies, self._claims, actions)
+        self._preparer = preparing.Preparer(actions, policies, Preview())
         self._ids = IdBook(cluster)
         self._memories: dict[Key, Memory] = {}
+        self._echoes: dict[str, None] = {}
+
+    def is_echo(self, resource_version: str) -> bool:
+        """Whether a version of an Incident is one that we wrote ourselves a moment ago."""
+        return resource_version in self._echoes
+
+    def _written(self, resource_version: str) -> None:
+        self._echoes[resource_version] = None
+        if len(self._echoes) > ECHOES:
+            del self._echoes[next(iter(self._echoes))]
 
     async def step(self, key: Key) -> timedelta | None:
         """Look at one Incident and do what is due; when to look again, or None: when it changes.
@@ -60,9 +79,11 @@ class Engine:
         """
         incident = await self._cluster.find("Incident", key.namespace, key.name)
         if incident is None:
-            self._memories.pop(key, None)
+            memory = self._memories.pop(key, None)
+            if memory is not None:
+                self._claims.drop(memory.uid)
             return None
-        case = self._open(key, incident)
+        case = await self._open(key, incident)
         try:
             again = await self._look(case)
         except Waiting as fault:
@@ -71,22 +92,34 @@ class Engine:
         case.memory.faults = 0
         return again
 
-    def _open(self, key: Key, incident: Manifest) -> Case:
-        uid = incident["metadata"]["uid"]
+    async def _open(self, key: Key, incident: Manifest) -> Case:
+        meta = incident["metadata"]
         memory = self._memories.get(key)
-        if memory is None or memory.uid != uid:
-            memory = self._memories[key] = Memory(uid)
+        if memory is None or memory.uid != meta["uid"]:
+            if memory is not None:
+                self._claims.drop(memory.uid)
+            memory = self._memories[key] = Memory(meta["uid"])
+        await ledgers.read(self._cluster, incident, memory.pages)
+        long = ledgers.contents_of(incident, memory.pages)
+        record, news = restoring.from_incident(incident, long), list[Moment]()
+        unsaved, memory.unsaved = memory.unsaved, None
+        if unsaved is not None and unsaved[0] == meta["resourceVersion"]:
+            _, record, news = unsaved
         wished = wishes.read(incident)
-        hands = self._cluster.acting_as(key.namespace, wished.service_account)
-        return Case(self._cluster, incident, statuses.from_incident(incident), wished, hands, memory, self._clock)
+        account = record.account or wished.service_account or names.RESPONDER
+        hands = self._cluster.acting_as(key.namespace, account)
+        return Case(
+            self._cluster, incident, record, wished, hands, memory, self._clock, self._written, news
+        )  # fmt: skip
 
     async def _retrying(self, case: Case, fault: Waiting) -> None:
         """Say in the conditions that something is being tried again, once it has gone on for a while."""
         case.memory.faults += 1
         if case.memory.faults < self._settings.retries_before_said or isinstance(fault, Conflict):
             return
-        case.record = statuses.from_incident(case.incident)
-        case.change(retrying=fault.message, reason=fault.reason)
+        record = restoring.from_incident(case.incident, ledgers.contents_of(case.incident, case.memory.pages))
+        case.record = record
+        case.change(retrying=fault.message, reason=fault.reason, outcome="")
         try:
             await case.save()
         except Fault:
@@ -96,113 +129,131 @@ class Engine:
         """Everything that is due now."""
         try:
             if case.meta.get("deletionTimestamp"):
-                return await self._leave(case)
-            if self._is_at_rest(case):
+                await endings.leave(case, self._actions, self._settings)
                 return None
+            if self._is_at_rest(case):
+                return _until_expiry(case)
             return await self._advance(case)
         except Waiting:
             raise
         except Fault as fault:
-            await self._halt(case, fault.reason, fault.message)
+            await endings.halt(case, fault.reason, fault.message, self._metrics)
             return None
         finally:
+            self._keep_claims(case)
             await case.tell()
+
+    def _keep_claims(self, case: Case) -> None:
+        """Others may have the targets as soon as nothing is held and nothing is going on."""
+        uid = case.meta["uid"]
+        self._claims.saw(uid, case.record)
+        has_left = case.meta.get("deletionTimestamp") and names.FINALIZER not in case.meta.get("finalizers", ())
+        if has_left or not case.record.claims():
+            self._claims.drop(uid)
 
     def _is_at_rest(self, case: Case) -> bool:
         """Whether it has come to an outcome, and nobody has asked for anything since."""
-        record = case.record
-        if record.outcome == "Resolved":
+        record, wished = case.record, case.wishes
+        if record.outcome in OVER:
             return bool(record.generation == case.meta["generation"])
+        if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
+            return False
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "") != record.handled_request
-        return bool(record.outcome and record.generation == case.meta["generation"]) and not asked
+        is_due = any(entry.expires_at and entry.expires_at <= case.stamp for entry in record.held())
+        return bool(record.generation == case.meta["generation"]) and not asked and not is_due
 
     async def _advance(self, case: Case) -> timedelta | None:
         """Plan if there is no plan for this spec, then go on with it."""
-        generation = case.meta["generation"]
-        if case.record.outcome == "Resolved":
+        generation, record = case.meta["generation"], case.record
+        if record.outcome in OVER:
             case.change(generation=generation)
             await case.save()
             return None
-        if case.wishes.release:
-            await self._resolve(case, everything=True)
+        if case.wishes.cancel or case.wishes.release:
+            await endings.close(
+                case, self._actions, self._metrics, "Cancelled" if case.wishes.cancel else "Resolved", everything=True
+            )
             return None
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
-        if case.record.plan_generation != generation or asked != case.record.handled_request:
-            await self._plan(case, generation, asked)
-            if case.wishes.mode != "Enforce":
-                await self._show(case)
+        if record.generation != generation:
+            endings.reopen(case)
+        if record.plan_basis != case.wishes.basis or asked != record.handled_request:
+            if case.wishes.suspend:
+                await self._pause(case)
                 return None
+            await self._preparer.plan(case, asked, self._ids.next_known(case.now))
+        case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
+        if not case.wishes.suspend and await endings.expire(case, self._actions):
+            return None
         return await self._go_on(case)
 
-    async def _plan(self, case: Case, generation: int, asked: str) -> None:
-        """Make the plan; the finalizer goes on meanwhile, before anything can be written."""
-        case.change(generation=generation, handled_request=asked, outcome="", reason="", message="", retrying="")
-        case.record = case.record.timed("detected", case.meta["creationTimestamp"])
-        targets = case.wishes.targets
-        more = f" and {len(targets) - 1} more" if len(targets) > 1 else ""
-        case.change(targets=f"{targets[0].kind}/{targets[0].name}{more}")
-        if not case.record.id:
-            case.change(id=await self._ids.next(case.now, case.meta["namespace"]))
-        planning = planner.make_plan(case.hands, self._actions, case.incident, case.wishes)
-        plan, fastened = await asyncio.gather(
-            planning, case.set_finalizer(wanted=True) if case.wishes.mode == "Enforce" else _nothing(),
-            return_exceptions=True,
-        )  # fmt: skip
-        for result in (fastened, plan):
-            if isinstance(result, BaseException):
-                raise result
-        if isinstance(plan, Plan):
-            self._adopt(case, plan, generation)
-
-    def _adopt(self, case: Case, plan: Plan, generation: int) -> None:
-        """Put the plan on record, and say whether it replaces another."""
-        replaced = case.record.plan_hash and case.record.plan_hash != plan.hash
-        timers = {name: at for name, at in case.record.timers.items() if name in ("detected", "contained")}
-        record = merged(case.record, plan)
-        case.record = dataclasses.replace(
-            record, plan_generation=generation, planned_at=case.stamp, checks=(), timers=timers
-        )
-        case.memory.windows.clear()
-        writes = sum(change.request is not None for step in plan.steps for change in step.changes)
-        word = "new plan" if replaced else "plan"
-        steps = f"{len(plan.steps)} step{'s' * (len(plan.steps) != 1)}"
-        case.note("Planned", f"{word} {plan.hash}: {steps}, {writes} write{'s' * (writes != 1)}")
-
-    async def _show(self, case: Case) -> None:
-        """Stop at the plan, as the mode says."""
-        if case.wishes.mode == "Observe":
-            outcome, text = "Planned", "the plan is in status.plan; mode Observe makes no change"
-        else:
-            outcome = "AwaitingApproval"
-            text = "the plan is in status.plan; set spec.mode to Enforce to carry it out"
-        case.change(outcome=outcome, reason=outcome, message=text)
+    async def _pause(self, case: Case) -> None:
+        """Suspended before there is a plan."""
+        case.change(generation=case.meta["generation"], paused=True)
+        text = "spec.suspend is true; set it to false to go on"
+        case.change(outcome="Waiting", reason="Suspended", message=text)
         await case.save()
 
     async def _go_on(self, case: Case) -> timedelta | None:
         """Make one move after the other until one has to wait or an outcome is reached."""
-        case.change(retrying="")
+        if case.wishes.suspend:
+            await self._pause(case)
+            return None
         while True:
             move = next_move(case.record, has_checks=bool(case.wishes.checks), release_asked=False)
-            match move.kind:
-                case "intend":
-                    await stepping.intend(case, move.steps)
-                case "act":
-                    await stepping.act(case, move.steps, self._actions, self._metrics)
-                case "settle":
-                    if not await stepping.settle(case, move.steps, self._actions, self._metrics):
-                        return self._look_delay(case)
-                case "fail":
-                    await self._fail(case, move.steps[0].name, move.steps[0].on_failure)
-                    return None
-                case "verify":
-                    if not await self._verify(case):
-                        return self._settings.look_check
-                case "hold":
-                    await self._hold(case)
-                    return None
-                case _:
-                    await self._resolve(case, everything=False)
-                    return None
+            if move.kind == "intend":
+                pause = await self._gate.check(case)
+                if pause is not None:
+                    return await self._wait(case, pause.outcome, pause.reason, pause.message, pause.again)
+            again = await self._make(case, move.kind, move.steps)
+            if again is not None:
+                return again
+            if case.record.outcome:
+                return _until_expiry(case)
+
+    async def _make(self, case: Case, kind: str, steps: tuple[PlannedStep, ...]) -> timedelta | None:
+        """One move; when to look again, or None: make the next one, unless an outcome was reached."""
+        match kind:
+            case "intend":
+                await stepping.intend(case, steps)
+            case "act":
+                await stepping.act(case, steps, self._actions, self._metrics)
+                if self._is_busy():
+                    case.memory.unsaved = (case.meta["resourceVersion"], case.record, case.news)
+                    case.news = []
+                    return Behind()
+            case "settle":
+                if not await stepping.settle(case, steps, self._actions, self._metrics):
+                    return self._look_delay(case)
+            case "fail":
+                step = steps[0]
+                await endings.fail(case, self._actions, self._metrics, step.name, step.on_failure)
+            case "verify":
+                if not await self._verify(case):
+                    return self._settings.look_check
+            case "hold":
+                await self._number(case)
+                await endings.hold(case, self._metrics)
+            case _:
+                await self._number(case)
+                await endings.close(case, self._actions, self._metrics, "Resolved", everything=False)
+        return None
+
+    async def _number(self, case: Case) -> None:
+        """Give the Incident its number, if it was contained before the numbers were known."""
+        if not case.record.id:
+            case.change(id=await self._ids.next(case.now))
+
+    async def _wait(
+        self, case: Case, outcome: str, reason: str, message: str, again: timedelta | None
+    ) -> timedelta | None:
+        """Stop before the next stage, and say why."""
+        case.change(outcome=outcome, reason=reason, message=message, generation=case.meta["generation"])
+        await self._number(case)
+        if reason not in {condition.reason for condition in case.record.conditions}:
+            case.note(reason, message, event=True)
+        await case.save()
+        return again
 
     def _look_delay(self, case: Case) -> timedelta:
         """Soon at first, then less and less often."""
@@ -211,6 +262,7 @@ class Engine:
         return min(self._settings.look_first * factor, self._settings.look_most)
 
     async def _verify(self, case: Case) -> bool:
+        await self._number(case)
         case.record = case.record.timed("mitigated", case.stamp)
         before = [(check.verdict, check.passed) for check in case.record.checks]
         try:
@@ -222,81 +274,23 @@ class Engine:
         if passed:
             case.record = case.record.timed("recovered", case.stamp)
             case.note("VerificationPassed", f"every check passed over its window: {', '.join(c.name for c in looked)}")
-        elif before != [(check.verdict, check.passed) for check in looked]:
+        elif before != [(check.verdict, check.passed) for check in looked] or _has_unsaved_results(case):
             await case.save()
         return passed
 
-    async def _fail(self, case: Case, name: str, on_failure: str) -> None:
-        """A step failed and its policy is not to go on."""
-        step = case.record.step(name)
-        if on_failure == "Release":
-            await releasing.release(case, self._actions, everything=True)
-            step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
-        await self._halt(case, step.reason or "StepFailed", f"step {name}: {step.message}")
 
-    async def _halt(self, case: Case, reason: str, message: str) -> None:
-        """Stop and say what a person can do; nothing is retried until asked for."""
-        again = AGAIN.format(name=case.meta["name"], namespace=case.meta["namespace"])
-        asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
-        case.change(outcome="Halted", reason=reason, message=message + again)
-        case.change(generation=case.meta["generation"], handled_request=asked, retrying="")
-        case.note(reason, message, warning=True)
-        self._metrics.refused(reason)
-        await case.save()
+def _has_unsaved_results(case: Case) -> bool:
+    """Whether status still calls something Intended that is done."""
+    stored = {raw["state"] for raw in (case.incident.get("status") or {}).get("ledger", ())}
+    return EntryState.INTENDED.value in stored and all(
+        entry.state is not EntryState.INTENDED for entry in case.record.entries
+    )
 
-    async def _hold(self, case: Case) -> None:
-        """Contained, and nothing says how to tell that it is over: a person does."""
-        found = containment(case.record, case.stamp)
-        if found is not None and found.status != "True":
-            await self._halt(case, found.reason, found.message)
-            return
-        text = "contained; when it is over, set spec.release to true or delete the Incident to put back what it did"
-        case.change(outcome="Contained", reason="Contained", message=text)
-        case.note("Contained", text)
-        await case.save()
 
-    async def _resolve(self, case: Case, *, everything: bool) -> None:
-        """Put back what is due and close the Incident."""
-        case.change(generation=case.meta["generation"])
-        try:
-            await releasing.release(case, self._actions, everything=everything)
-        except Fault:
-            await case.save()
-            raise
-        case.record = case.record.timed("mitigated", case.stamp).timed("resolved", case.stamp)
-        told = releasing.told(case.record.entries)
-        case.change(outcome="Resolved", reason="Resolved", message=f"resolved: {told}")
-        case.note("Resolved", f"resolved: {told}")
-        await case.save()
-        self._metrics.resolved(_seconds_between(case.record, "detected", "resolved"))
-
-    async def _leave(self, case: Case) -> timedelta | None:
-        """The Incident is being deleted: put back what it did, within its time box, and let it go."""
-        if names.FINALIZER not in case.meta.get("finalizers", ()):
-            return None
-        begun = datetime.fromisoformat(case.meta["deletionTimestamp"])
-        overdue = case.now - begun > self._settings.release_box
-        try:
-            await releasing.release(case, self._actions, everything=True)
-            case.note("Released", f"deleted: {releasing.told(case.record.entries)}")
-        except Fault as fault:
-            if not overdue:
-                case.change(retrying=f"being deleted, and could not put back everything yet: {fault.message}")
-                await case.save()
-                raise Waiting("ReleaseBlocked", fault.message) from fault
-            left = "; ".join(str(entry.change.target) for entry in case.record.held())
-            case.note("ReleaseAbandoned", f"gone without putting back {left}: {fault.message}", warning=True)
-        await case.tell()
-        await case.set_finalizer(wanted=False)
+def _until_expiry(case: Case) -> timedelta | None:
+    """When the first thing that is held expires; None if nothing does, or if that is not for now."""
+    record: Record = case.record
+    if record.outcome in OVER or record.paused:
         return None
-
-
-async def _nothing() -> None:
-    """Stands in where nothing is to be done beside the plan."""
-
-
-def _seconds_between(record: Record, start: str, end: str) -> float:
-    first, last = record.timers.get(start), record.timers.get(end)
-    if not first or not last:
-        return 0.0
-    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+    times = [datetime.fromisoformat(entry.expires_at) for entry in record.held() if entry.expires_at]
+    return max(min(times) - case.now, timedelta(milliseconds=100)) if times else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -15,3 +16,7 @@ class Key:
     def __str__(self) -> str:
         """As kubectl users write it: ``shop/api-5xx``."""
         return f"{self.namespace}/{self.name}"
+
+
+class Behind(timedelta):
+    """Look again at once, but after everybody whose turn has come: what is left is book-keeping."""

@@ -9,7 +9,7 @@ from incident_operator.actions.contract import Action, Occasion
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.wishes import StepWish, Wishes
 from incident_operator.faults import Refused
-from incident_operator.planning.plan import Change, Manifest, Plan, PlannedStep, Ref
+from incident_operator.planning.plan import Change, Manifest, Plan, PlannedStep, Ref, Release
 
 
 async def make_plan(reader: Reader, catalogue: Mapping[str, Action], incident: Manifest, wishes: Wishes) -> Plan:
@@ -67,4 +67,6 @@ def _planned(wish: StepWish, action: Action, changes: tuple[Change, ...]) -> Pla
         stage=wish.stage,
         timeout_seconds=wish.timeout_seconds,
         on_failure=wish.on_failure,
+        expires_seconds=wish.expires_seconds if (wish.release or action.release) is not Release.NEVER else 0.0,
+        approval=wish.approval,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from incident_operator.actions.contract import Action
 from incident_operator.engine import acting
@@ -19,14 +19,16 @@ def is_due(entry: Entry, *, everything: bool) -> bool:
     return entry.release is Release.ON_RESOLVE or (everything and entry.release is Release.MANUAL)
 
 
-async def release(case: Case, actions: Mapping[str, Action], *, everything: bool) -> None:
-    """Walk the ledger backwards and put back what is due; the record holds each outcome.
+async def release(
+    case: Case, actions: Mapping[str, Action], *, everything: bool, only: Sequence[Entry] | None = None
+) -> None:
+    """Walk the ledger backwards and put back what is due, or ``only`` some; the record holds each outcome.
 
     A Waiting or Stalled is raised after what was already put back is on the record, so that
     the caller can save it.
     """
     for entry in reversed(case.record.entries):
-        if entry.state not in LIVE:
+        if entry.state not in LIVE or (only is not None and entry not in only):
             continue
         if entry.release is Release.NEVER:
             settled = dataclasses.replace(entry, state=EntryState.KEPT, message=STAYS)
@@ -38,7 +40,7 @@ async def release(case: Case, actions: Mapping[str, Action], *, everything: bool
         if settled.state is EntryState.RELEASED and not settled.message:
             case.note("Released", f"put back: {entry.change.summary}")
         elif settled.state is EntryState.CONFLICT:
-            case.note("ReleaseConflict", f"{entry.change.target}: {settled.message}", warning=True)
+            case.note("ReleaseConflict", f"{entry.change.target}: {settled.message}", warning=True, event=True)
 
 
 def told(entries: tuple[Entry, ...]) -> str:

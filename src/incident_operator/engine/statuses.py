@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from incident_operator.engine.rights import named, needed
 from incident_operator.planning import summary
 from incident_operator.planning.plan import (
     Change,
     Entry,
-    EntryState,
-    Manifest,
     PlannedStep,
-    Ref,
-    Release,
-    Request,
-    Verdict,
     canonical,
 )
-from incident_operator.planning.record import CheckRecord, Condition, Moment, Record, StepRecord
+from incident_operator.planning.reach import Blast
+from incident_operator.planning.record import Condition, PolicyRecord, Record, StepRecord
 
 MESSAGE_MOST = 2048
+WHY_MOST = 400
+DIFFS_MOST = 64_000
+"""Characters of all diffs of a plan in status, which is bounded by what etcd takes."""
+NOTHING: Mapping[str, str] = {}
 
 
 def _slim(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +40,16 @@ def _condition(condition: Condition, generation: int) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def contents(change: Change) -> dict[str, str]:
+    """The long parts of an entry: what is done, and what it is put back from."""
+    return {
+        "request": canonical(dataclasses.asdict(change.request)) if change.request else "",
+        "before": canonical(change.before),
+        "after": canonical(change.after),
+    }
+
+
+def _entry(entry: Entry, stored: str) -> dict[str, Any]:
     change = entry.change
     return _slim(
         {
@@ -50,22 +58,20 @@ def _entry(entry: Entry) -> dict[str, Any]:
             "key": change.key,
             "target": _slim(dataclasses.asdict(change.target)),
             "verb": change.request.verb if change.request else "none",
-            "request": canonical(dataclasses.asdict(change.request)) if change.request else "",
-            "before": canonical(change.before),
-            "after": canonical(change.after),
+            **({"stored": stored} if stored else contents(change)),
             "summary": change.summary,
-            "notes": list(change.notes),
             "release": entry.release.value,
             "state": entry.state.value,
             "message": entry.message[:MESSAGE_MOST],
             "intendedAt": entry.intended_at,
             "doneAt": entry.done_at,
             "releasedAt": entry.released_at,
+            "expiresAt": entry.expires_at,
         }
     )
 
 
-def _planned(step: PlannedStep, entries: Iterable[Entry]) -> dict[str, Any]:
+def _planned(step: PlannedStep, changes: list[dict[str, Any]]) -> dict[str, Any]:
     return _slim(
         {
             "name": step.name,
@@ -75,11 +81,70 @@ def _planned(step: PlannedStep, entries: Iterable[Entry]) -> dict[str, Any]:
             "release": step.release.value,
             "timeoutSeconds": int(step.timeout_seconds),
             "onFailure": step.on_failure,
-            "changes": [
-                _slim({"key": e.change.key, "summary": e.change.summary, "notes": list(e.change.notes)})
-                for e in entries
-            ],
+            "expiresAfterSeconds": int(step.expires_seconds),
+            "approval": "" if step.approval == "ByPolicy" else step.approval,
+            "changes": changes,
         }
+    )
+
+
+def _change(change: Change, room: int) -> dict[str, Any]:
+    """One planned change; its diff as far as there is room for it."""
+    diff = change.diff
+    if len(diff) > room:
+        diff = "(left out: the plan is too large for status; plan fewer targets at once to see it)"
+    return _slim(
+        {
+            "key": change.key,
+            "summary": change.summary[:MESSAGE_MOST],
+            "notes": list(change.notes),
+            "traits": list(change.traits),
+            "diff": diff,
+            "blast": _blast(change.blast) if change.blast else None,
+        }
+    )
+
+
+def _blast(blast: Blast) -> dict[str, Any]:
+    told = {
+        "workload": blast.workload,
+        "pods": blast.pods,
+        "of": blast.of,
+        "inNamespace": blast.in_namespace,
+        "how": blast.how,
+    }
+    more = {
+        "disruptionBudgets": list(blast.budgets),
+        "autoscaler": blast.autoscaler,
+        "services": list(blast.services),
+        "consumers": list(blast.consumers),
+        "unknown": list(blast.unknown),
+    }
+    return told | _slim(more)
+
+
+def _policy(policy: PolicyRecord) -> dict[str, Any]:
+    told = {
+        "names": list(policy.names),
+        "mode": policy.mode,
+        "why": [text[:WHY_MOST] for text in policy.why],
+        "approvedBy": list(policy.approved_by),
+        "approvedAt": policy.approved_at,
+        "approvedPlan": policy.approved_plan,
+    }
+    return _slim(told)
+
+
+def _policy_from(raw: Mapping[str, Any] | None) -> PolicyRecord | None:
+    if not raw:
+        return None
+    return PolicyRecord(
+        tuple(raw["names"]),
+        raw["mode"],
+        tuple(raw.get("why", ())),
+        tuple(raw.get("approvedBy", ())),
+        raw.get("approvedAt", ""),
+        raw.get("approvedPlan", ""),
     )
 
 
@@ -97,8 +162,23 @@ def _step(step: StepRecord) -> dict[str, Any]:
     )
 
 
-def to_status(record: Record, now: str) -> dict[str, Any]:
-    """The whole status of an Incident; what is absent from it is to be removed."""
+def _steps_of(record: Record) -> list[dict[str, Any]]:
+    """The planned steps; diffs share what room there is, in their order."""
+    room, steps = DIFFS_MOST, []
+    for step in record.plan:
+        changes = []
+        for entry in record.of_step(step.name):
+            changes.append(_change(entry.change, room))
+            room -= len(entry.change.diff)
+        steps.append(_planned(step, changes))
+    return steps
+
+
+def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> dict[str, Any]:
+    """The whole status of an Incident; what is absent from it is to be removed.
+
+    ``stored`` names the IncidentLedger for each entry (``step/key``) whose long parts are there.
+    """
     said = summary.conditions(record, now)
     plan = None
     if record.plan_hash:
@@ -106,7 +186,9 @@ def to_status(record: Record, now: str) -> dict[str, Any]:
             "hash": record.plan_hash,
             "generation": record.plan_generation,
             "createdAt": record.planned_at,
-            "steps": [_planned(step, record.of_step(step.name)) for step in record.plan],
+            "steps": _steps_of(record),
+            **_slim({"basis": record.plan_basis, "serviceAccountName": record.account}),
+            **_slim({"rights": [named(right) for right in needed(e.change for e in record.entries)]}),
         }
     checks = [
         _slim({"name": c.name, "verdict": c.verdict.value, "since": c.since, "message": c.message[:MESSAGE_MOST]})
@@ -119,116 +201,12 @@ def to_status(record: Record, now: str) -> dict[str, Any]:
         "summary": record.targets,
         "conditions": [_condition(condition, record.generation) for condition in said],
         "plan": plan,
+        "policy": _policy(record.policy) if record.policy else None,
         "steps": [_step(step) for step in record.steps],
-        "ledger": [_entry(entry) for entry in record.entries],
+        "ledger": [_entry(entry, stored.get(f"{entry.step}/{entry.change.key}", "")) for entry in record.entries],
         "verification": checks,
         "timeline": [{"at": m.at, "reason": m.reason, "message": m.message[:MESSAGE_MOST]} for m in record.timeline],
         "timers": dict(record.timers),
         "lastHandledRequest": record.handled_request,
     }
     return {"observedGeneration": record.generation, **_slim(status)}
-
-
-def _change_from(raw: Mapping[str, Any]) -> Change:
-    request = None
-    if raw.get("request"):
-        told = json.loads(raw["request"])
-        request = Request(**{**told, "ref": Ref(**told["ref"])})
-    return Change(
-        key=raw["key"],
-        target=Ref(**{"uid": "", **raw["target"]}),
-        request=request,
-        before=json.loads(raw.get("before", "null")),
-        after=json.loads(raw.get("after", "null")),
-        summary=raw.get("summary", ""),
-        notes=tuple(raw.get("notes", ())),
-    )
-
-
-def _entry_from(raw: Mapping[str, Any]) -> Entry:
-    return Entry(
-        step=raw["step"],
-        action=raw["action"],
-        change=_change_from(raw),
-        release=Release(raw["release"]),
-        state=EntryState(raw["state"]),
-        message=raw.get("message", ""),
-        intended_at=raw.get("intendedAt", ""),
-        done_at=raw.get("doneAt", ""),
-        released_at=raw.get("releasedAt", ""),
-    )
-
-
-def _planned_from(raw: Mapping[str, Any], entries: Iterable[Entry]) -> PlannedStep:
-    return PlannedStep(
-        name=raw["name"],
-        phase=raw["phase"],
-        action=raw["action"],
-        changes=tuple(entry.change for entry in entries if entry.step == raw["name"]),
-        release=Release(raw["release"]),
-        stage=raw.get("stage", ""),
-        timeout_seconds=float(raw.get("timeoutSeconds", 600)),
-        on_failure=raw.get("onFailure", "Halt"),
-    )
-
-
-def _outcome(conditions: tuple[Condition, ...]) -> tuple[Any, str, str]:
-    """What the record had come to, with reason and message: told from Ready and Stalled."""
-    found = {condition.type: condition for condition in conditions}
-    ready = found.get("Ready")
-    if ready is None:
-        return "", "", ""
-    if "Stalled" in found:
-        return "Halted", ready.reason, ready.message
-    if ready.reason == "AwaitingApproval" or (
-        ready.status == "True" and ready.reason in ("Planned", "Contained", "Resolved")
-    ):
-        return ready.reason, ready.reason, ready.message
-    return "", "", ready.message
-
-
-def from_incident(incident: Manifest) -> Record:
-    """The record that an Incident's status holds; an empty one for a new Incident."""
-    status: Mapping[str, Any] = incident.get("status") or {}
-    entries = tuple(_entry_from(raw) for raw in status.get("ledger", ()))
-    plan: Mapping[str, Any] = status.get("plan") or {}
-    conditions = tuple(
-        Condition(c["type"], c["status"], c["reason"], c.get("message", ""), c.get("lastTransitionTime", ""))
-        for c in status.get("conditions", ())
-    )
-    outcome, reason, message = _outcome(conditions)
-    return Record(
-        generation=status.get("observedGeneration", -1),
-        id=status.get("id", ""),
-        targets=status.get("summary", ""),
-        plan=tuple(_planned_from(raw, entries) for raw in plan.get("steps", ())),
-        plan_hash=plan.get("hash", ""),
-        plan_generation=plan.get("generation", -1),
-        planned_at=plan.get("createdAt", ""),
-        steps=tuple(
-            StepRecord(
-                name=raw["name"],
-                state=raw.get("phase", "Pending"),
-                reason=raw.get("reason", ""),
-                message=raw.get("message", ""),
-                facts=raw.get("facts", {}),
-                started_at=raw.get("startedAt", ""),
-                finished_at=raw.get("finishedAt", ""),
-            )
-            for raw in status.get("steps", ())
-        ),
-        entries=entries,
-        checks=tuple(
-            CheckRecord(
-                raw["name"], Verdict(raw["verdict"]), raw.get("since", ""), raw["passed"], raw.get("message", "")
-            )
-            for raw in status.get("verification", ())
-        ),
-        timeline=tuple(Moment(m["at"], m["reason"], m["message"]) for m in status.get("timeline", ())),
-        timers=status.get("timers", {}),
-        conditions=conditions,
-        outcome=outcome,
-        reason=reason,
-        message=message,
-        handled_request=status.get("lastHandledRequest", ""),
-    )

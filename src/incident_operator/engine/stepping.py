@@ -12,7 +12,7 @@ from incident_operator.engine import acting
 from incident_operator.engine.case import Case
 from incident_operator.faults import Fault, Waiting
 from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Settlement, failed, pending
-from incident_operator.planning.progress import contained
+from incident_operator.planning.progress import contained, expiry
 from incident_operator.planning.record import StepRecord, StepState
 from incident_operator.telemetry.metrics import Metrics
 
@@ -24,22 +24,28 @@ async def intend(case: Case, steps: tuple[PlannedStep, ...]) -> None:
     """Put every write of the stage on record before any is made; one patch, with the plan if that is new."""
     await case.set_finalizer(wanted=True)
     for step in steps:
-        _intend(case, step.name, case.record.of_step(step.name))
+        _intend(case, step, case.record.of_step(step.name))
     await case.save()
 
 
-def _intend(case: Case, name: str, entries: tuple[Entry, ...]) -> None:
-    old = case.record.step(name)
+def _intend(case: Case, step: PlannedStep, entries: tuple[Entry, ...]) -> None:
+    old = case.record.step(step.name)
+    expires = expiry(case.stamp, step.expires_seconds)
     started = old.started_at or case.stamp
     case.record = case.record.with_step(dataclasses.replace(old, state="Acting", started_at=started))
     due = [entry for entry in entries if entry.state is EntryState.PLANNED]
     case.record = case.record.with_entries(
-        dataclasses.replace(entry, state=EntryState.INTENDED, intended_at=case.stamp) for entry in due
+        dataclasses.replace(entry, state=EntryState.INTENDED, intended_at=case.stamp, expires_at=expires)
+        for entry in due
     )
 
 
 async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics) -> None:
-    """Make the intended writes of the stage at once, and put on record what became of each; one patch."""
+    """Make the intended writes of the stage at once; what became of each goes on record with what is seen next.
+
+    Until then the entries stand there as Intended: a process that dies here is followed by one that adopts them.
+    """
+    await case.save()  # what a settlement has added is on record before it is made
     due = [
         (actions[step.action], entry)
         for step in steps
@@ -51,8 +57,9 @@ async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, 
     for step in steps:
         _after_act(case, step, metrics)
     case.memory.looks = 0
-    await case.save()
+    case.memory.said_at = None
     if waiting is not None:
+        await case.save()
         raise waiting
 
 
@@ -88,7 +95,7 @@ async def settle(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[st
                 dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
             )
             case.change(message=f"{step.name}: {settlement.message}")
-    if moved or case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN:
+    if not moved and (case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN):
         case.memory.said_at = case.now
         await case.save()
     return moved
@@ -117,7 +124,15 @@ def _further(case: Case, step: PlannedStep, settlement: Settlement) -> bool:
     """
     known = {entry.change.key for entry in case.record.of_step(step.name)}
     new = [
-        Entry(step.name, step.action, change, step.release, EntryState.INTENDED, intended_at=case.stamp)
+        Entry(
+            step.name,
+            step.action,
+            change,
+            step.release,
+            EntryState.INTENDED,
+            intended_at=case.stamp,
+            expires_at=expiry(case.stamp, step.expires_seconds),
+        )
         for change in settlement.further
         if change.key not in known
     ]

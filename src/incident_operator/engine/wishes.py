@@ -10,10 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from incident_operator.api import names
 from incident_operator.api.schema import parse_duration
 from incident_operator.faults import Refused
-from incident_operator.planning.plan import Manifest, Ref, Release
+from incident_operator.planning.plan import Manifest, Ref, Release, digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +28,8 @@ class StepWish:
     stage: str
     timeout_seconds: float
     on_failure: Literal["Halt", "Continue", "Release"]
+    expires_seconds: float
+    approval: Literal["ByPolicy", "Required"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,14 +49,24 @@ class Wishes:
     """All that an Incident asks for."""
 
     mode: Literal["Observe", "Propose", "Enforce"]
+    severity: str
+    type: str
+    reporter: str
+    """Who declared it, as the API server has checked; empty if it was not said."""
     service_account: str
+    """Whom to act as; empty: whom the policy says."""
     targets: tuple[Ref, ...]
     steps: tuple[StepWish, ...]
     checks: tuple[CheckWish, ...]
     release: bool
+    cancel: bool
+    suspend: bool
+    basis: str
+    """Digest of what a plan is made from: as long as it stays the same, so does the plan."""
 
 
-STEP_WORDS = frozenset({"name", "targets", "timeout", "onFailure", "release", "stage"})
+STEP_WORDS = frozenset({"name", "targets", "timeout", "onFailure", "release", "stage", "expiresAfter", "approval"})
+BASIS = ("targets", "containment", "remediation", "serviceAccountName", "expiresAfter")
 CHECK_WORDS = frozenset({"name", "targets", "for", "timeout"})
 
 
@@ -81,6 +92,7 @@ def read(incident: Manifest) -> Wishes:
         chosen = raw.get("targets") or spec["targets"]
         return tuple(Ref(target["kind"], target["name"], namespace) for target in chosen)
 
+    lasting = spec.get("expiresAfter", "0s")
     steps: list[StepWish] = []
     phases: tuple[tuple[Literal["Containment", "Remediation"], str], ...]
     phases = (("Containment", "containment"), ("Remediation", "remediation"))
@@ -99,6 +111,8 @@ def read(incident: Manifest) -> Wishes:
                     raw.get("stage", ""),
                     _seconds(raw.get("timeout", "10m")),
                     raw.get("onFailure", "Halt"),
+                    _seconds(raw.get("expiresAfter", lasting)),
+                    raw.get("approval", "ByPolicy"),
                 )
             )
     checks = []
@@ -108,9 +122,15 @@ def read(incident: Manifest) -> Wishes:
         checks.append(CheckWish(raw["name"], kind, params or {}, refs(raw), hold, timeout))
     return Wishes(
         mode=spec.get("mode", "Enforce"),
-        service_account=spec.get("serviceAccountName", names.RESPONDER),
+        severity=spec.get("severity", ""),
+        type=spec.get("type", ""),
+        reporter=spec.get("reportedBy", ""),
+        service_account=spec.get("serviceAccountName", ""),
         targets=refs(spec),
         steps=tuple(steps),
         checks=tuple(checks),
         release=bool(spec.get("release", False)),
+        cancel=bool(spec.get("cancel", False)),
+        suspend=bool(spec.get("suspend", False)),
+        basis=digest([spec.get(field) for field in BASIS])[:16],
     )

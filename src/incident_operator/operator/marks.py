@@ -15,8 +15,9 @@ import structlog
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
+from incident_operator.engine.claims import OPEN
 from incident_operator.faults import Conflict, Fault, NotFound
-from incident_operator.operator.relist import OPEN, is_open
+from incident_operator.operator.relist import is_open
 from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.planning.revisions import Revision, current_of, of_controller_revisions, of_replica_sets
 from incident_operator.planning.rollouts import assess, parsed

@@ -38,6 +38,7 @@ class Urgency:
 
 
 LEAST = Urgency()
+BOOKS = Urgency(len(SEVERITIES) + 1)
 _ERA = datetime.fromisoformat("2100-01-01T00:00:00Z")
 
 
@@ -63,6 +64,13 @@ class _Item:
     """Its turn has come, and it stands in the heap of those."""
     working_since: float | None = None
     failures: int = 0
+    behind: bool = False
+    """What is left to do for it is book-keeping: it comes after all others, and no news of it changes that."""
+
+    @property
+    def rank(self) -> Urgency:
+        """Where it stands among those whose turn has come."""
+        return BOOKS if self.behind else self.urgency
 
 
 class WorkQueue:
@@ -89,7 +97,7 @@ class WorkQueue:
         if urgency is not None and urgency != item.urgency:
             item.urgency = urgency
             if item.ready:
-                heapq.heappush(self._ready, (urgency, next(self._order), key))
+                heapq.heappush(self._ready, (item.rank, next(self._order), key))
         due = self._clock() + after.total_seconds()
         if item.due is None or due < item.due:
             item.due = due
@@ -107,8 +115,9 @@ class WorkQueue:
         while self._ready:
             urgency, _, key = heapq.heappop(self._ready)
             item = self._items.get(key)
-            if item is None or not item.ready or urgency != item.urgency:
+            if item is None or not item.ready or urgency != item.rank:
                 continue  # lined up again since with another urgency, or taken already
+            item.behind = False
             item.ready, item.due, item.working_since = False, None, self._clock()
             return key
         return None
@@ -122,7 +131,7 @@ class WorkQueue:
             if item is None or item.ready or item.working_since is not None or item.due != due:
                 continue  # lined up anew since
             item.ready = True
-            heapq.heappush(self._ready, (item.urgency, next(self._order), key))
+            heapq.heappush(self._ready, (item.rank, next(self._order), key))
 
     async def get(self) -> Key | None:
         """Wait for a key, and take it; None once the queue is closed."""
@@ -139,8 +148,12 @@ class WorkQueue:
                 continue
         return None
 
-    def done(self, key: Key, again: timedelta | None = None) -> None:
-        """A key's work went well; look again after a while, or only when it is put again."""
+    def done(self, key: Key, again: timedelta | None = None, *, behind: bool = False) -> None:
+        """A key's work went well; look again after a while, or only when it is put again.
+
+        ``behind``: after everybody whose turn has come, however urgent it was.
+        """
+        self._items[key].behind = behind
         self._finish(key, failed=False, again=again)
 
     def retry(self, key: Key, *, after: timedelta = NOW) -> None:
@@ -167,6 +180,17 @@ class WorkQueue:
         """Give out nothing more; what is being worked on may still be finished."""
         self._closed = True
         self._changed.set()
+
+    def is_pressed(self) -> bool:
+        """Whether anybody's turn has come whose work is more than book-keeping."""
+        self._promote()
+        while self._ready:
+            rank, _, key = self._ready[0]
+            item = self._items.get(key)
+            if item is not None and item.ready and item.rank == rank:
+                return rank != BOOKS
+            heapq.heappop(self._ready)
+        return False
 
     def depth(self) -> int:
         """How many keys' turn has come that nobody has taken."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
 from incident_operator.cluster.port import Cluster
+from incident_operator.engine.claims import CLOSED, OPEN
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Fault
 from incident_operator.operator.queue import WorkQueue, urgency_of
@@ -19,13 +20,11 @@ from incident_operator.telemetry.metrics import Metrics
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.relist")
 
-CLOSED = ("Resolved", "Closed", "Cancelled")
-"""Phases in which nothing more is done, until somebody deletes the Incident."""
-OPEN = ",".join(f"status.phase!={phase}" for phase in CLOSED)
-"""Field selector; ``.status.phase`` is one of the CRD's selectableFields, absent it counts as empty."""
-WHOLE_EVERY = 20
-"""Every so many lists closed Incidents are listed too: one that is being deleted waits for our finalizer."""
+WHOLE_EVERY, WHOLE_FIRST = 20, 2
+"""How often closed Incidents are looked through, too: one that is being deleted waits for our finalizer."""
 FIRST_SECONDS = 0.5
+STALE = timedelta(days=2)
+"""An Incident that is open for longer has been forgotten (node-healthcheck-operator has the same idea)."""
 
 
 class Relist:
@@ -75,7 +74,9 @@ class Relist:
         self._metrics.relisted("success")
         still_open = [incident for incident in found if is_open(incident)]
         self._metrics.census(_labels(incident) for incident in still_open)
-        for incident in found:
+        old = f"{datetime.now(UTC) - STALE:%Y-%m-%dT%H:%M:%SZ}"
+        self._metrics.stale(sum(each["metadata"].get("creationTimestamp", old) < old for each in still_open))
+        for incident in sorted(found, key=urgency_of):
             if may_need_work(incident):
                 self._queue.put(key_of(incident), urgency=urgency_of(incident))
 
@@ -83,8 +84,11 @@ class Relist:
         if self._namespaces:
             lists = [await self._cluster.list("Incident", namespace) for namespace in self._namespaces]
             return [incident for each in lists for incident in each]
-        selector = "" if self._rounds % WHOLE_EVERY == 0 else OPEN
-        return await self._cluster.list_all("Incident", field_selector=selector)
+        found = await self._cluster.list_all("Incident", field_selector=OPEN)
+        if self._rounds % WHOLE_EVERY != WHOLE_FIRST:
+            return found
+        everything = await self._cluster.list_all("Incident", metadata_only=True)
+        return [*found, *(each for each in everything if each["metadata"].get("deletionTimestamp"))]
 
     async def run(self) -> None:
         """List for ever; what fails is tried again soon, and less and less soon."""

@@ -1,78 +1,45 @@
-"""Puts the operator together, runs it until it is told to stop, and takes it apart again."""
+"""Runs the operator until it is told to stop: it answers probes, and acts while it holds the Lease."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import functools
 import os
+import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 
 from incident_operator import __version__
-from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
-from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
-from incident_operator.cluster.port import Cluster
-from incident_operator.engine.cycle import Engine
-from incident_operator.engine.keys import Key
-from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Stalled
-from incident_operator.operator import watch
-from incident_operator.operator.health import Health
-from incident_operator.operator.login import Ear
-from incident_operator.operator.marks import Marker
-from incident_operator.operator.queue import Urgency, WorkQueue
-from incident_operator.operator.relist import Relist
-from incident_operator.operator.supervisor import supervise
-from incident_operator.operator.work import Crew
+from incident_operator.operator.leader import Alone, Leader, Office
+from incident_operator.operator.options import RunOptions
+from incident_operator.operator.reign import Parts, act, assemble
 from incident_operator.telemetry import metrics as telemetry
 from incident_operator.telemetry.metrics import Metrics
 from incident_operator.web import probes
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.run")
 
-FINISH = timedelta(seconds=10)
-"""How long the steps in hand may take at the end; kubelet gives 30 s."""
 OK, FAILED = 0, 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What ``incident-operator run`` was asked for."""
+class _Now:
+    """What the probes ask: the parts as long as this replica acts, nothing while it stands by."""
 
-    kubeconfig: Path | None = None
-    """None: the ServiceAccount of the pod this runs in."""
-    context: str | None = None
-    namespaces: tuple[str, ...] = ()
-    """None: all."""
-    host: str = "0.0.0.0"  # noqa: S104 - kubelet and Prometheus come from outside the pod
-    port: int = 8080
-    """0: any free one."""
-    workers: int = 8
-    resync: timedelta = timedelta(seconds=30)
-    verified_after: timedelta = timedelta(minutes=10)
+    parts: Parts | None = None
 
+    def trouble_alive(self) -> str:
+        """Why a restart is called for; a standby that answers is alive."""
+        return self.parts.health.trouble_alive() if self.parts else ""
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Parts:
-    """What runs for as long as the operator does."""
-
-    queue: WorkQueue
-    crew: Crew
-    relist: Relist
-    marker: Marker
-    health: Health
-    ear: Ear
-    metrics: Metrics
+    def trouble_ready(self) -> str:
+        """Why Incidents may not be seen now; a standby is ready to take over."""
+        return self.parts.health.trouble_ready() if self.parts else ""
 
 
 async def run(options: RunOptions) -> int:
@@ -84,45 +51,63 @@ async def run(options: RunOptions) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    configuration = await load(options.kubeconfig, options.context)
-    metrics = Metrics()
-    connection = Connection(configuration, metrics.api_request, on_pod_network=options.kubeconfig is None)
+    metrics, now = Metrics(), _Now()
+    instance = os.environ.get("POD_NAME") or socket.gethostname()
+    async with contextlib.AsyncExitStack() as closing:
+        office, fence = await _office(options, instance, closing)
+        configuration = await load(options.kubeconfig, options.context)
+        connection = Connection(
+            configuration, metrics.api_request, on_pod_network=options.kubeconfig is None, fence=fence
+        )
+        closing.push_async_callback(connection.close)
+        metrics.leads(office.is_held)
+        cluster = ClusterGateway(connection, instance=instance)
+        url = await closing.enter_async_context(_listening(options, now, metrics))
+        where = ", ".join(options.namespaces) or "all namespaces"
+        log.info("Started", version=__version__, cluster=configuration.host, namespaces=where, listen=url)
+        status = await _terms(stop, office, now, lambda: assemble(cluster, options, metrics), options)
+        log.info("Stopped")
+        return status
+
+
+async def _office(
+    options: RunOptions, instance: str, closing: contextlib.AsyncExitStack
+) -> tuple[Office, Callable[[], None]]:
+    """The Lease, over a connection of its own, so that no burst keeps it from being renewed."""
+    if options.lease is None:
+        return Alone(), lambda: None
+    connection = Connection(await load(options.kubeconfig, options.context))
+    closing.push_async_callback(connection.close)
+    hands = ClusterGateway(connection, instance=instance)
+    leader = Leader(hands, *options.lease, f"{instance}_{secrets.token_hex(4)}")
+    return leader, leader.guard
+
+
+async def _terms(stop: asyncio.Event, office: Office, now: _Now, make: Callable[[], Parts], options: RunOptions) -> int:
+    """One term of office after the other, until asked to stop or a part fails."""
+    asked = asyncio.create_task(stop.wait(), name="stop")
     try:
-        cluster = ClusterGateway(connection, instance=os.environ.get("POD_NAME") or socket.gethostname())
-        parts = assemble(cluster, options, metrics)
-        async with _listening(options, parts) as url:
-            where = ", ".join(options.namespaces) or "all namespaces"
-            log.info("Started", version=__version__, cluster=configuration.host, namespaces=where, listen=url)
-            return await _until(stop, parts, options)
+        while True:
+            campaign = asyncio.create_task(office.campaign(), name="campaign")
+            await asyncio.wait([asked, campaign], return_when=asyncio.FIRST_COMPLETED)
+            if asked.done() and not campaign.done():
+                campaign.cancel()
+                await asyncio.gather(campaign, return_exceptions=True)
+                return OK
+            now.parts = make()
+            is_well = await act(stop, now.parts, options, office)
+            now.parts = None
+            await office.resign()
+            if not is_well or stop.is_set():
+                return OK if is_well else FAILED
     finally:
-        await connection.close()
-
-
-def assemble(cluster: Cluster, options: RunOptions, metrics: Metrics) -> _Parts:
-    """Make everything, and begin nothing."""
-    queue = WorkQueue()
-    engine = Engine(cluster, actions=ACTIONS, checks=CHECKS, settings=EngineSettings(), clock=_utc_now, metrics=metrics)
-    crew = Crew(queue, engine, size=options.workers)
-    relist = Relist(cluster, queue, metrics, every=options.resync, namespaces=options.namespaces)
-    marker = Marker(
-        cluster, metrics, verified_after=options.verified_after, clock=_utc_now, namespaces=options.namespaces
-    )
-    ear = Ear()
-    metrics.ask_watch(ear.age_seconds)
-    metrics.ask_queue(queue.depth, queue.oldest_seconds, queue.longest_work_seconds)
-    return _Parts(queue, crew, relist, marker, Health(queue, crew, relist), ear, metrics)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+        asked.cancel()
 
 
 @contextlib.asynccontextmanager
-async def _listening(options: RunOptions, parts: _Parts) -> AsyncIterator[str]:
+async def _listening(options: RunOptions, now: _Now, metrics: Metrics) -> AsyncIterator[str]:
     """Answer probes and scrapes meanwhile."""
-    sources = probes.Sources(
-        parts.health.trouble_alive, parts.health.trouble_ready, parts.metrics.exposition, telemetry.CONTENT_TYPE
-    )
+    sources = probes.Sources(now.trouble_alive, now.trouble_ready, metrics.exposition, telemetry.CONTENT_TYPE)
     try:
         server = await probes.serve(probes.application(sources), options.host, options.port)
     except OSError as cause:
@@ -136,50 +121,4 @@ async def _listening(options: RunOptions, parts: _Parts) -> AsyncIterator[str]:
         await server.close()
 
 
-async def _until(stop: asyncio.Event, parts: _Parts, options: RunOptions) -> int:
-    """Run all parts until asked to stop, or until one ends, which none does by itself."""
-    parts.crew.start()
-    tasks = [
-        asyncio.create_task(part, name=name)
-        for name, part in _loops(parts, options, asyncio.get_running_loop()).items()
-    ]
-    asked = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait([asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    status = OK
-    if asked.done():
-        log.info("Stopping")
-    else:
-        status = FAILED
-        asked.cancel()
-    for task in tasks:
-        if task.done():
-            log.error("A part ended that never ends", part=task.get_name(), exc_info=task.exception())
-        task.cancel()
-    finished = await parts.crew.close(within=FINISH)
-    if not finished:
-        log.warning("Cut off steps that did not end in time", within_seconds=FINISH.total_seconds())
-    await asyncio.gather(*tasks, return_exceptions=True)
-    log.info("Stopped")
-    return status
-
-
-def _loops(parts: _Parts, options: RunOptions, loop: asyncio.AbstractEventLoop) -> dict[str, Coroutine[Any, Any, None]]:
-    """Everything that goes on for ever beside the workers, by name."""
-
-    def notice(key: Key, urgency: Urgency) -> None:
-        """Called in kopf's thread; at the very end our loop may be gone already."""
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(functools.partial(parts.queue.put, key, urgency=urgency))
-
-    async def watching(stop: asyncio.Event) -> None:
-        await watch.watch(
-            notice, lambda: load(options.kubeconfig, options.context), parts.ear, options.namespaces, stop
-        )
-
-    watch.quieten()
-    return {
-        "heart": parts.health.beat(),
-        "re-list": parts.relist.run(),
-        "marks": parts.marker.run(),
-        "watch": supervise(watching, prepare=parts.relist.once, metrics=parts.metrics),
-    }
+__all__ = ["RunOptions", "run"]

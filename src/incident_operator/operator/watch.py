@@ -20,8 +20,11 @@ from incident_operator.operator.login import Ear, Load, session_for
 from incident_operator.operator.queue import Urgency, urgency_of
 from incident_operator.operator.relist import key_of, may_need_work
 
-Notice = Callable[[Key, Urgency], None]
-"""Told of each Incident that appears, changes or goes; called in kopf's thread."""
+Notice = Callable[[Key, Urgency | None, str], None]
+"""Told of each Incident that may need a look, how urgent it is where that is known, and which version of it was seen.
+
+Called in kopf's thread.
+"""
 
 SAID_BETTER = ("OS signals are ignored", "has failed: ")
 """What kopf says of itself where we say it: who handles signals, and (with two tracebacks) that a watch ended."""
@@ -40,7 +43,14 @@ def register(registry: kopf.OperatorRegistry, notice: Notice, load: Load, ear: E
     async def changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name for it
         """Put the Incident on the queue; what happened to it is found out by looking at it."""
         if type == "DELETED" or may_need_work(body):
-            notice(key_of(body), urgency_of(body))
+            notice(key_of(body), urgency_of(body), body["metadata"].get("resourceVersion", ""))
+
+    @kopf.on.event(names.GROUP, names.VERSION, "incidentapprovals", registry=registry)
+    async def approved(body: kopf.Body, **_: Any) -> None:
+        """Somebody has said yes or no: the Incident is looked at."""
+        incident = (body.get("spec") or {}).get("incident")
+        if incident:
+            notice(Key(body["metadata"]["namespace"], incident), None, "")
 
 
 def settings() -> kopf.OperatorSettings:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from incident_operator.engine.keys import Key
+from incident_operator.engine.keys import Behind, Key
 from incident_operator.faults import Fault, Waiting
 from incident_operator.operator.queue import WorkQueue
 
@@ -79,4 +79,4 @@ async def _step(queue: WorkQueue, stepper: Stepper, key: Key) -> None:
         log.exception("Could not step the Incident: this is a bug")
         queue.retry(key)
     else:
-        queue.done(key, again)
+        queue.done(key, again, behind=isinstance(again, Behind))

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal
 
+from incident_operator.planning.reach import Blast, Reach
+
 Manifest = Mapping[str, Any]
 Json = Any
 """Anything that ``json.dumps`` takes."""
@@ -121,6 +123,16 @@ class Change:
     """One line for people, e.g. ``api: revision 3 -> ReplicaSet api-7f9c (revision 1, verified 09:12)``."""
     notes: tuple[str, ...] = ()
     """What a person should know: guesses, warnings, who will undo it."""
+    traits: tuple[str, ...] = ()
+    """What a policy may ask about: Guess."""
+    reach: Reach | None = None
+    """Which pods it is about; None: none of its own."""
+    confidential: bool = False
+    """Whether its request holds what not everybody who sees Incidents may see: it is kept in an IncidentLedger."""
+    diff: str = ""
+    """What the API server's dry run of it changes, in lines."""
+    blast: Blast | None = None
+    """What it takes away."""
 
     def ledger_value(self) -> dict[str, Json]:
         """What the plan's hash is made from."""
@@ -141,6 +153,8 @@ class Entry:
     intended_at: str = ""
     done_at: str = ""
     released_at: str = ""
+    expires_at: str = ""
+    """When it is put back, whatever else; empty: never by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,6 +169,9 @@ class PlannedStep:
     stage: str = ""
     timeout_seconds: float = 600.0
     on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
+    expires_seconds: float = 0.0
+    """How long after it was done it is put back; 0: never by itself."""
+    approval: Literal["ByPolicy", "Required"] = "ByPolicy"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
@@ -93,6 +94,14 @@ def merged(record: Record, plan: Plan) -> Record:
     )
 
 
+def expiry(intended_at: str, seconds: float) -> str:
+    """When an entry that was intended then is put back whatever else; empty: never by itself."""
+    if not intended_at or not seconds:
+        return ""
+    until = datetime.fromisoformat(intended_at) + timedelta(seconds=seconds)
+    return f"{until:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
     """The ledger entry for one change of a new plan, given what an earlier plan may have done about it."""
     fresh = Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
@@ -103,6 +112,7 @@ def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
         if not same or old.state not in LIVE or (change.target.uid and old.change.target.uid != change.target.uid):
             continue
         if change.request is None or old.change.after == change.after:
-            return dataclasses.replace(old, release=step.release)
+            expires = expiry(old.intended_at, step.expires_seconds)
+            return dataclasses.replace(old, release=step.release, expires_at=expires)
         return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before))
     return fresh

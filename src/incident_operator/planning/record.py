@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Release, Verdict
+from incident_operator.planning.policy import Mode
 
 MOST_TIMELINE = 200
 """Items of the timeline that are kept: the first half and the newest."""
@@ -63,9 +64,25 @@ class Moment:
     reason: str
     message: str
     warning: bool = False
+    event: bool = False
+    """Whether an Event says it, too: what a person may act on."""
 
 
-Outcome = Literal["", "AwaitingApproval", "Planned", "Contained", "Resolved", "Halted"]
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """What the policies made of the plan, and who approved it."""
+
+    names: tuple[str, ...]
+    mode: Mode
+    why: tuple[str, ...] = ()
+    approved_by: tuple[str, ...] = ()
+    approved_at: str = ""
+    approved_plan: str = ""
+
+
+Outcome = Literal["", "Waiting", "Planned", "Contained", "Resolved", "Cancelled", "Expired", "Halted"]
+OVER = frozenset({"Resolved", "Cancelled", "Expired"})
+"""Outcomes after which nothing more is done."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +95,13 @@ class Record:
     plan: tuple[PlannedStep, ...] = ()
     plan_hash: str = ""
     plan_generation: int = -1
+    plan_basis: str = ""
+    """Digest of what of the spec the plan was made from."""
+    account: str = ""
+    """The ServiceAccount that the plan is carried out as."""
+    policy: PolicyRecord | None = None
+    exceeded: str = ""
+    """The blast radius budget that the plan exceeds, with its numbers."""
     planned_at: str = ""
     steps: tuple[StepRecord, ...] = ()
     entries: tuple[Entry, ...] = ()
@@ -90,6 +114,7 @@ class Record:
     message: str = ""
     retrying: str = ""
     """What is being tried again, if that has gone on for a while."""
+    paused: bool = False
     handled_request: str = ""
 
     def step(self, name: str) -> StepRecord:
@@ -99,6 +124,11 @@ class Record:
     def of_step(self, name: str) -> tuple[Entry, ...]:
         """The ledger entries of a step, in the order they were planned."""
         return tuple(entry for entry in self.entries if entry.step == name)
+
+    def of(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        """These entries as they are now."""
+        keys = {(entry.step, entry.change.key) for entry in entries}
+        return tuple(entry for entry in self.entries if (entry.step, entry.change.key) in keys)
 
     def with_step(self, new: StepRecord) -> Record:
         """The record with one step replaced."""
@@ -122,6 +152,15 @@ class Record:
         if self.timers.get(name):
             return self
         return dataclasses.replace(self, timers={**self.timers, name: at})
+
+    def has_begun(self) -> bool:
+        """Whether any write of the plan may have been made."""
+        return any(entry.state is not EntryState.PLANNED and entry.change.request for entry in self.entries)
+
+    def claims(self) -> bool:
+        """Whether it keeps others off its targets: it holds on to something, or is in the middle of it."""
+        active = self.outcome in ("", "Waiting") and any(entry.state in LIVE for entry in self.entries)
+        return active or bool(self.held())
 
     def held(self) -> tuple[Entry, ...]:
         """Entries that are in force and go back one day: what an Incident holds on to."""

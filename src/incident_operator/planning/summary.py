@@ -21,6 +21,17 @@ ISOLATION_SAYS = {
 """What an isolation's outcome makes of the condition Contained; any other says True."""
 
 
+PHASES = {
+    "Halted": "Halted",
+    "Resolved": "Resolved",
+    "Cancelled": "Cancelled",
+    "Expired": "Closed",
+    "Planned": "Triage",
+    "Contained": "Investigation",
+}
+"""What an outcome is called in the guide's words."""
+
+
 def put(conditions: Iterable[Condition], new: Iterable[Condition]) -> tuple[Condition, ...]:
     """The new conditions, each with its old transition time unless its status flipped."""
     old = {condition.type: condition for condition in conditions}
@@ -61,12 +72,12 @@ def main_conditions(record: Record, now: str) -> tuple[Condition, ...]:
                 Condition("Ready", "False", reason, message, now),
                 Condition("Stalled", "True", reason, message, now),
             )
-        case "AwaitingApproval":
+        case "Waiting":
             return (
-                Condition("Ready", "False", "AwaitingApproval", message, now),
-                Condition("Reconciling", "True", "AwaitingApproval", message, now),
+                Condition("Ready", "False", reason, message, now),
+                Condition("Reconciling", "True", reason, message, now),
             )
-        case "Planned" | "Contained" | "Resolved":
+        case "Planned" | "Contained" | "Resolved" | "Cancelled" | "Expired":
             return (Condition("Ready", "True", record.outcome, message, now),)
         case _:
             pass
@@ -89,6 +100,10 @@ def conditions(record: Record, now: str) -> tuple[Condition, ...]:
         new.append(held)
     if record.timers.get("recovered"):
         new.append(Condition("Recovered", "True", "VerificationPassed", "every check passed over its window", now))
+    if record.paused:
+        new.append(Condition("Paused", "True", "Suspended", "spec.suspend is true: nothing more is done", now))
+    if record.exceeded:
+        new.append(Condition("BlastRadiusExceeded", "True", "BlastRadiusExceeded", record.exceeded, now))
     conflicts = [e for e in record.entries if e.state is EntryState.CONFLICT]
     if conflicts:
         text = "; ".join(f"{entry.change.target}: {entry.message}" for entry in conflicts)
@@ -98,12 +113,11 @@ def conditions(record: Record, now: str) -> tuple[Condition, ...]:
 
 def phase(record: Record) -> str:
     """Where the Incident is, in the guide's words; for display only."""
-    if record.outcome in ("AwaitingApproval", "Halted", "Resolved"):
-        return record.outcome
-    if record.outcome == "Planned":
-        return "Triage"
-    if record.outcome == "Contained":
-        return "Investigation"
+    named = PHASES.get(record.outcome)
+    if named:
+        return named
+    if record.outcome == "Waiting" and not record.has_begun():
+        return "AwaitingApproval" if record.reason == "AwaitingApproval" else "Triage"
     if not record.plan_hash:
         return "Detected"
     if record.timers.get("mitigated"):

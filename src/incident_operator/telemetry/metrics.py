@@ -61,6 +61,8 @@ class Metrics:
         self._watch_age = self._gauge(
             "watch_age_seconds", "Since the watch of Incidents last said anything; bookmarks come each minute."
         )
+        self._leader = self._gauge("leader", "1 on the replica that acts, 0 on one that stands by.")
+        self._stale = self._gauge("stale_incidents", "Incidents that are not closed two days after they were made.")
         self._depth = self._gauge("queue_depth", "Incidents whose turn has come and that no worker has taken yet.")
         self._oldest = self._gauge("queue_oldest_age_seconds", "How long the first of them has been waiting.")
         self._longest = self._gauge(
@@ -84,6 +86,14 @@ class Metrics:
         self._incidents.clear()
         for labels, count in counts.items():
             self._incidents.labels(*labels).set(count)
+
+    def leads(self, is_leader: Callable[[], bool]) -> None:
+        """Have it looked up at each scrape whether this replica acts."""
+        self._leader.set_function(lambda: float(is_leader()))
+
+    def stale(self, count: int) -> None:
+        """So many Incidents have been open for too long."""
+        self._stale.set(count)
 
     def step_finished(self, action: str, outcome: str, seconds: float) -> None:
         """A step of this action came to an end, this long after its first write."""

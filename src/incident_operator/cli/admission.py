@@ -1,0 +1,213 @@
+"""The ValidatingAdmissionPolicies: what the API server itself refuses at ``kubectl apply``, with no webhook of ours.
+
+A webhook would block everybody while the operator is down; CEL in the API server does not
+(KEP-3488, stable since Kubernetes 1.30). The variable ``authorizer`` asks what the one who
+makes the request may do, so that an Incident gives nobody more rights than they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.api import names
+from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.planning.rights import Rule
+
+API = "admissionregistration.k8s.io/v1"
+OPERATOR = f"system:serviceaccount:{names.INSTALL_NAMESPACE}:{names.FIELD_MANAGER}"
+ASKED = ("targets", "containment", "remediation", "verification", "serviceAccountName", "mode")
+"""Fields of an Incident that ask for something to be done; suspend, release and cancel need no more rights."""
+
+
+def documents() -> list[dict[str, Any]]:
+    """Every policy with its binding."""
+    return [*_creator(), *_reporter(), *_approver(), *_actions()]
+
+
+def _policy(
+    name: str,
+    resource: str,
+    validations: Sequence[Mapping[str, str]],
+    *,
+    variables: Iterable[tuple[str, str]] = (),
+    conditions: Iterable[tuple[str, str]] = (),
+    failure: str = "Fail",
+    params: bool = False,
+) -> list[dict[str, Any]]:
+    spec: dict[str, Any] = {
+        "failurePolicy": failure,
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": [names.GROUP],
+                    "apiVersions": ["*"],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": [resource],
+                }
+            ]
+        },
+        "validations": [dict(each) for each in validations],
+    }
+    if params:
+        spec["paramKind"] = {"apiVersion": names.API_VERSION, "kind": "ResponsePolicy"}
+    found = [{"name": key, "expression": text} for key, text in conditions]
+    if found:
+        spec["matchConditions"] = found
+    made = [{"name": key, "expression": text} for key, text in variables]
+    if made:
+        spec["variables"] = made
+    labels = {"app.kubernetes.io/name": names.FIELD_MANAGER}
+    binding: dict[str, Any] = {"policyName": name, "validationActions": ["Deny"]}
+    if params:
+        binding["paramRef"] = {"selector": {}, "parameterNotFoundAction": "Allow"}
+    return [
+        {
+            "apiVersion": API,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name, "labels": labels},
+            "spec": spec,
+        },
+        {
+            "apiVersion": API,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name, "labels": labels},
+            "spec": binding,
+        },
+    ]
+
+
+STEPS = " + ".join(f"(has(object.spec.{field}) ? object.spec.{field} : [])" for field in ("containment", "remediation"))
+CHECKED = "(has(object.spec.verification) ? object.spec.verification : [])"
+TARGETS = "(has(s.targets) ? s.targets : object.spec.targets)"
+NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{OPERATOR}'")
+"""An Incident that an alert makes is asked for by the Runbook's author, whose rights were checked there."""
+
+
+def _changed(field: str) -> str:
+    both = f"has(object.spec.{field}) && object.spec.{field} != oldObject.spec.{field}"
+    return f"has(object.spec.{field}) != has(oldObject.spec.{field}) || ({both})"
+
+
+def _creator() -> list[dict[str, Any]]:
+    """Who makes or changes an Incident must themselves be allowed what it asks for, and to use its ServiceAccount."""
+    variables = [
+        ("steps", STEPS),
+        ("checks", CHECKED),
+        ("account", f"has(object.spec.serviceAccountName) ? object.spec.serviceAccountName : '{names.RESPONDER}'"),
+    ]
+    who = "'user ' + request.userInfo.username + ' may not"
+    validations = [
+        {
+            "expression": "authorizer.group('').resource('serviceaccounts').namespace(request.namespace)"
+            ".name(variables.account).check('impersonate').allowed()",
+            "messageExpression": f"{who} impersonate ServiceAccount ' + request.namespace + '/' + variables.account + "
+            "', which spec.serviceAccountName asks for'",
+            "reason": "Forbidden",
+        }
+    ]
+    for action in ACTIONS.values():
+        for kind, rules in action.asks.items():
+            name = f"{action.name}{kind}"
+            found = f"variables.steps.exists(s, has(s.{action.name}) && {TARGETS}.exists(t, t.kind == '{kind}'))"
+            variables.append((name, found))
+            validations += [_may(name, action.name, rule) for rule in rules]
+    for check in CHECKS.values():
+        if check.asks:
+            variables.append((check.name, f"variables.checks.exists(c, has(c.{check.name}))"))
+            validations += [_may(check.name, check.name, rule) for rule in check.asks]
+    changed = " || ".join(f"({_changed(field)})" for field in ASKED)
+    conditions = [("asks-for-something-new", f"request.operation == 'CREATE' || {changed}"), NOT_THE_OPERATOR]
+    return _policy("incident-operator-creator", "incidents", validations, variables=variables, conditions=conditions)
+
+
+def _may(variable: str, what: str, rule: Rule) -> dict[str, str]:
+    """The one who asks must have a right; one right a rule, for each costs a lookup."""
+    (full,), (verb,) = rule.resources, rule.verbs
+    resource, _, subresource = full.partition("/")
+    asked = f"authorizer.group('{rule.group}').resource('{resource}')"
+    if subresource:
+        asked += f".subresource('{subresource}')"
+    return {
+        "expression": f"!variables.{variable} || {asked}.namespace(request.namespace).check('{verb}').allowed()",
+        "messageExpression": f"'user ' + request.userInfo.username + ' may not {verb} {full} in namespace ' + "
+        f"request.namespace + ', which {what} in this Incident does: an Incident gives nobody more rights than they"
+        " have'",
+        "reason": "Forbidden",
+    }
+
+
+def _reporter() -> list[dict[str, Any]]:
+    """Who says to have declared an Incident is who declares it; what was said never changes (a rule of the CRD)."""
+    validation = {
+        "expression": "!has(object.spec.reportedBy) || object.spec.reportedBy == request.userInfo.username",
+        "messageExpression": "'spec.reportedBy must be your own user name, ' + request.userInfo.username",
+        "reason": "Invalid",
+    }
+    created = [("created", "request.operation == 'CREATE'")]
+    return _policy("incident-operator-reporter", "incidents", [validation], conditions=created)
+
+
+def _approver() -> list[dict[str, Any]]:
+    """Who approves is who says so, and is in the groups that they approve for."""
+    validations = [
+        {
+            "expression": "object.spec.approver == request.userInfo.username",
+            "messageExpression": "'spec.approver must be your own user name, ' + request.userInfo.username",
+            "reason": "Invalid",
+        },
+        {
+            "expression": "!has(object.spec.groups) || object.spec.groups.all(g, g in request.userInfo.groups)",
+            "messageExpression": "'spec.groups may hold only groups that you are in: ' + "
+            "request.userInfo.groups.join(', ')",
+            "reason": "Invalid",
+        },
+    ]
+    created = [("created", "request.operation == 'CREATE'")]
+    return _policy(names.APPROVER_POLICY, "incidentapprovals", validations, conditions=created)
+
+
+def _actions() -> list[dict[str, Any]]:
+    """What a ResponsePolicy forbids is refused at once. The operator holds it, too: this only says so earlier."""
+    of = "params.spec.namespaceSelector"
+    labels = "namespaceObject.metadata.labels"
+    expression = {
+        "In": f"e.key in {labels} && {labels}[e.key] in e.values",
+        "NotIn": f"!(e.key in {labels}) || !({labels}[e.key] in e.values)",
+        "Exists": f"e.key in {labels}",
+    }
+    holds = f"!(e.key in {labels})"
+    for operator, text in expression.items():
+        holds = f"e.operator == '{operator}' ? ({text}) : ({holds})"
+    selected = (
+        f"(!has({of}.matchLabels) || {of}.matchLabels.all(k, k in {labels} && {labels}[k] == {of}.matchLabels[k]))"
+        f" && (!has({of}.matchExpressions) || {of}.matchExpressions.all(e, {holds}))"
+    )
+    variables = [("steps", STEPS), ("selected", selected)]
+    validations = []
+    for action in ACTIONS:
+        variables.append((action, f"variables.steps.exists(s, has(s.{action}))"))
+        rule = "params.spec.actions"
+        fine = (
+            f"!has({rule}) || ((!has({rule}.forbidden) || !('{action}' in {rule}.forbidden))"
+            f" && (!has({rule}.allowed) || '{action}' in {rule}.allowed))"
+        )
+        validations.append(
+            {
+                "expression": f"!variables.selected || !variables.{action} || {fine}",
+                "messageExpression": f"'ResponsePolicy ' + params.metadata.name + ' does not allow {action} here'",
+                "reason": "Forbidden",
+            }
+        )
+    changed = " || ".join(f"({_changed(field)})" for field in ("containment", "remediation"))
+    conditions = [("asks-for-something-new", f"request.operation == 'CREATE' || {changed}")]
+    return _policy(
+        "incident-operator-actions",
+        "incidents",
+        validations,
+        variables=variables,
+        conditions=conditions,
+        failure="Ignore",
+        params=True,
+    )

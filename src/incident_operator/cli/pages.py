@@ -1,0 +1,113 @@
+"""The generated pages of the documentation, each from what it is about."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.api import names
+from incident_operator.api.crdgen import Kind, crd
+from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.cli.roles import LEASE_RULES, NOTE, OPERATOR_RULES
+from incident_operator.engine import surveying
+from incident_operator.planning.rights import Rule
+from incident_operator.telemetry.metrics import Metrics
+
+
+def names_page() -> str:
+    """Every label and annotation, from ``api/names.py``."""
+    source = inspect.getsource(names).splitlines()
+    rows = []
+    for number, line in enumerate(source):
+        name, separator, _ = line.partition(": Final = ")
+        follows = source[number + 1] if number + 1 < len(source) else ""
+        if separator and follows.startswith('"""'):
+            meaning = follows.strip('"')
+            rows.append(f"| `{getattr(names, name)}` | {meaning} |")
+    head = [
+        f"<!-- {NOTE} -->",
+        "# Names",
+        "",
+        "Every name that the operator gives to things, or reads from them.",
+        "",
+        "| name | what it means |",
+        "| --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def permissions_page() -> str:
+    """Who needs which right, and why."""
+    parts = [
+        f"<!-- {NOTE} -->\n# Permissions\n",
+        "The operator sees Incidents and marks revisions as itself, and does everything else as the ServiceAccount",
+        "that an Incident names, by impersonation: an Incident can never do more than that ServiceAccount may.\n",
+        "## The operator (ClusterRole `incident-operator`)\n",
+        _table(OPERATOR_RULES),
+        "\nIn its own namespace, for the Lease:\n",
+        _table(LEASE_RULES),
+        f"\nIt may act as ServiceAccounts named `{names.RESPONDER}`, in any namespace. To allow another name,",
+        "add it to `resourceNames` of the rule with the verb `impersonate`.\n",
+        "## The responder (Role `incident-responder`, in each namespace that wants it)\n",
+        "All of the catalogue needs all of these. Leave out what your team does not want done: an Incident that",
+        "asks for it stops with the reason `Forbidden`, names the right, and changes nothing.",
+    ]
+    parts += ["\n### every plan: its blast radius\n", _table(surveying.RULES)]
+    for title, catalogue in (("action", ACTIONS), ("check", CHECKS)):
+        for name, entry in catalogue.items():
+            parts += [f"\n### {title} `{name}`\n", _table(entry.rules)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(rules: Iterable[Rule]) -> str:
+    rows = [
+        f"| {', '.join(f'`{resource}`' for resource in rule.resources)} | `{rule.group or 'core'}` "
+        f"| {', '.join(rule.verbs)} | {rule.why} |"
+        for rule in rules
+    ]
+    return "\n".join(["| resources | group | verbs | why |", "| --- | --- | --- | --- |", *rows])
+
+
+def metrics_page() -> str:
+    """Every metric, from the registry itself."""
+    rows = []
+    for metric in sorted(Metrics().registry.collect(), key=lambda each: each.name):
+        name = metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
+        rows.append(f"| `{name}` | {metric.type} | {metric.documentation} |")
+    head = [
+        f"<!-- {NOTE} -->",
+        "# Metrics",
+        "",
+        "On `/metrics`, port 8080.",
+        "",
+        "| name | type | meaning |",
+        "| --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def reference_page(kind: Kind) -> str:
+    """Every field of a kind."""
+    whole = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = whole["properties"]
+    explain = f"`kubectl explain {kind.name.lower()}.spec` prints the same."
+    lines = [f"<!-- {NOTE} -->", f"# {kind.name}", "", whole["description"], explain, ""]
+    for part in ("spec", "status") if "status" in schema else ("spec",):
+        lines += [f"## {part}", "", "| field | type | meaning |", "| --- | --- | --- |"]
+        lines += _fields(part, schema[part])
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _fields(path: str, schema: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, field in schema.get("properties", {}).items():
+        inner = field.get("items", field)
+        kind = field["type"] + (f" of {inner['type']}s" if "items" in field else "")
+        required = ", required" if name in schema.get("required", ()) and path.startswith("spec") else ""
+        default = f", default `{field['default']}`" if "default" in field else ""
+        rows.append(f"| `{path}.{name}` | {kind}{required}{default} | {field.get('description', '')} |")
+        rows += _fields(f"{path}.{name}" + ("[]" if "items" in field else ""), inner)
+    return rows

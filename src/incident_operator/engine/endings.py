@@ -1,0 +1,136 @@
+"""The ends an Incident can come to: contained, resolved, cancelled, expired, halted, gone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from incident_operator.actions.contract import Action
+from incident_operator.api import names
+from incident_operator.engine import releasing
+from incident_operator.engine.case import Case
+from incident_operator.engine.settings import EngineSettings
+from incident_operator.faults import Fault, Waiting
+from incident_operator.planning.record import Record
+from incident_operator.planning.summary import containment
+from incident_operator.telemetry.metrics import Metrics
+
+AGAIN = (
+    "; when that is put right: kubectl annotate incident/{name} -n {namespace} "
+    + names.REQUESTED_AT
+    + '="$(date -u +%FT%TZ)" --overwrite'
+)
+Actions = Mapping[str, Action]
+
+
+def reopen(case: Case) -> None:
+    """The spec has changed: whatever it had come to, it is looked at anew, and checks get their whole time again."""
+    timers = {name: at for name, at in case.record.timers.items() if name not in ("mitigated", "recovered")}
+    case.change(generation=case.meta["generation"], timers=timers, checks=())
+    case.memory.windows.clear()
+
+
+async def fail(case: Case, actions: Actions, metrics: Metrics, name: str, on_failure: str) -> None:
+    """A step failed and its policy is not to go on."""
+    step = case.record.step(name)
+    if on_failure == "Release":
+        await releasing.release(case, actions, everything=True)
+        step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
+    await halt(case, step.reason or "StepFailed", f"step {name}: {step.message}", metrics)
+
+
+async def halt(case: Case, reason: str, message: str, metrics: Metrics) -> None:
+    """Stop and say what a person can do; nothing is retried until asked for."""
+    again = AGAIN.format(name=case.meta["name"], namespace=case.meta["namespace"])
+    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
+    case.change(outcome="Halted", reason=reason, message=message + again)
+    case.change(generation=case.meta["generation"], handled_request=asked, retrying="")
+    case.note(reason, message, warning=True, event=True)
+    metrics.refused(reason)
+    await case.save()
+
+
+async def hold(case: Case, metrics: Metrics) -> None:
+    """Contained, and nothing says how to tell that it is over: a person does."""
+    found = containment(case.record, case.stamp)
+    if found is not None and found.status != "True":
+        await halt(case, found.reason, found.message, metrics)
+        return
+    text = "contained; when it is over, set spec.release to true or delete the Incident to put back what it did"
+    case.change(outcome="Contained", reason="Contained", message=text)
+    case.note("Contained", text, event=True)
+    await case.save()
+
+
+async def close(
+    case: Case, actions: Actions, metrics: Metrics, outcome: Literal["Resolved", "Cancelled"], *, everything: bool
+) -> None:
+    """Put back what is due and close the Incident."""
+    case.change(generation=case.meta["generation"], retrying="", paused=False)
+    try:
+        await releasing.release(case, actions, everything=everything)
+    except Fault:
+        await case.save()
+        raise
+    case.record = case.record.timed("mitigated", case.stamp).timed(outcome.lower(), case.stamp)
+    text = f"{outcome.lower()}: {releasing.told(case.record.entries)}"
+    case.change(outcome=outcome, reason=outcome, message=text)
+    case.note(outcome, text, event=True)
+    await case.save()
+    if outcome == "Resolved":
+        metrics.resolved(_seconds_between(case.record, "detected", "resolved"))
+
+
+async def expire(case: Case, actions: Actions) -> bool:
+    """Put back what has expired; whether that is the end of the Incident, because nothing is left to hold.
+
+    While steps or checks are still under way it goes on: expiry takes back what was done, it does not
+    say that the Incident is over.
+    """
+    due = [entry for entry in case.record.held() if entry.expires_at and entry.expires_at <= case.stamp]
+    if not due:
+        return False
+    try:
+        await releasing.release(case, actions, everything=True, only=due)
+    except Fault:
+        await case.save()
+        raise
+    case.note("Expired", f"expired after its time: {releasing.told(tuple(case.record.of(due)))}", event=True)
+    if case.record.held():
+        await case.save()
+        return False
+    text = f"expired: {releasing.told(case.record.entries)}"
+    case.record = case.record.timed("expired", case.stamp)
+    case.change(outcome="Expired", reason="Expired", message=text)
+    await case.save()
+    return True
+
+
+async def leave(case: Case, actions: Actions, settings: EngineSettings) -> None:
+    """The Incident is being deleted: put back what it did, within its time box, and let it go."""
+    if names.FINALIZER not in case.meta.get("finalizers", ()):
+        return
+    begun = datetime.fromisoformat(case.meta["deletionTimestamp"])
+    overdue = case.now - begun > settings.release_box
+    try:
+        await releasing.release(case, actions, everything=True)
+        told = releasing.told(case.record.entries)
+        case.note("Released", f"deleted: {told}", event=bool(case.record.entries))
+    except Fault as fault:
+        if not overdue:
+            case.change(outcome="", retrying=f"being deleted, and could not put back everything yet: {fault.message}")
+            await case.save()
+            raise Waiting("ReleaseBlocked", fault.message) from fault
+        left = "; ".join(str(entry.change.target) for entry in case.record.held())
+        case.note("ReleaseAbandoned", f"gone without putting back {left}: {fault.message}", warning=True, event=True)
+    await case.tell()
+    await case.set_finalizer(wanted=False)
+
+
+def _seconds_between(record: Record, start: str, end: str) -> float:
+    first, last = record.timers.get(start), record.timers.get(end)
+    if not first or not last:
+        return 0.0
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()

@@ -1,0 +1,163 @@
+"""The gate before the writes of a stage: policies, approvals, other Incidents; every no has its reason and numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from datetime import timedelta
+
+from incident_operator.actions.contract import Action
+from incident_operator.engine.case import Case
+from incident_operator.engine.claims import Claims, names_of
+from incident_operator.engine.keys import Key
+from incident_operator.engine.policies import PolicyBook, votes
+from incident_operator.faults import Refused
+from incident_operator.planning.approvals import tally
+from incident_operator.planning.plan import Ref
+from incident_operator.planning.policy import Facts, Policy, Ruling, Touched, judge
+from incident_operator.planning.record import PolicyRecord
+
+BUSY_AGAIN = timedelta(seconds=5)
+"""How often a queued Incident looks by itself; it is woken when the other one is over."""
+APPROVAL_AGAIN = timedelta(seconds=15)
+"""How often approvals are looked for where their watch says nothing; also notices that one expires."""
+KEPT = timedelta(days=2)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pause:
+    """Not now: why, and when to look again (None: when something changes)."""
+
+    reason: str
+    message: str
+    again: timedelta | None = None
+    outcome: str = "Waiting"
+
+
+class Gate:
+    """Decides whether the next stage of an Incident may be carried out now."""
+
+    def __init__(self, policies: PolicyBook, claims: Claims, actions: Mapping[str, Action]) -> None:
+        """Judge by these policies."""
+        self._policies = policies
+        self._claims = claims
+        self._actions = actions
+
+    async def check(self, case: Case) -> Pause | None:
+        """None: go. A Pause: not yet. Refused: no, with the policy and the numbers."""
+        if case.wishes.suspend:
+            case.change(paused=True)
+            return Pause("Suspended", "spec.suspend is true; set it to false to go on")
+        policies = await self._policies.of(case.meta["namespace"])
+        history = any(policy.storm or policy.cooldown for policy in policies)
+        await self._claims.learn(everything=history)
+        ruling = judge(policies, await self._facts(case, policies))
+        self._record(case, ruling)
+        if ruling.refusal is not None:
+            raise Refused(ruling.refusal.reason, f"{ruling.refusal.message}; nothing was changed")
+        if ruling.mode == "Observe":
+            return Pause("Planned", _observed(case, ruling), outcome="Planned")
+        pause = await self._approved(case, ruling)
+        if pause is not None:
+            return pause
+        if ruling.wait_until is not None:
+            return Pause("Cooldown", ruling.wait_why, max(ruling.wait_until - case.now, timedelta(seconds=1)))
+        return await self._claimed(case)
+
+    async def _facts(self, case: Case, policies: tuple[Policy, ...]) -> Facts:
+        """What the policies look at, from the plan on record."""
+        record, wishes, uid = case.record, case.wishes, case.meta["uid"]
+        changes = [entry.change for entry in record.entries]
+        actions = [self._actions[step.action] for step in record.plan]
+        traits = {trait for change in changes for trait in change.traits}
+        traits |= {"Irreversible"} if any(not action.reversible for action in actions) else set()
+        traits |= {"Destructive"} if any(action.destructive for action in actions) else set()
+        traits |= {"Unknown"} if any(change.blast and change.blast.pods < 0 for change in changes) else set()
+        targets = {*wishes.targets, *(target for step in wishes.steps for target in step.targets)}
+        by_labels = any(each.selector is not None for policy in policies for each in policy.protected)
+        touched = await asyncio.gather(*(_touched(case, ref, read=by_labels) for ref in sorted(targets)))
+        claimed = names_of(record, targets)
+        self._claims.forget_before(case.now - KEPT)
+        mode = wishes.mode
+        return Facts(
+            mode=mode,
+            severity=wishes.severity,
+            type=wishes.type,
+            actions=tuple(dict.fromkeys(step.action for step in record.plan)),
+            traits=frozenset(traits),
+            touched=touched,
+            blasts=[change.blast for change in changes if change.blast is not None],
+            now=case.now,
+            approval_asked=any(step.approval == "Required" for step in record.plan),
+            last_touched={} if record.has_begun() else self._claims.last_changed(uid, claimed),
+            enforced_since=lambda since: 0 if record.has_begun() else self._claims.begun_since(since, uid),
+        )
+
+    def _record(self, case: Case, ruling: Ruling) -> None:
+        """Put on record what the policies say, and keep who has approved this plan."""
+        old = case.record.policy
+        is_same = old is not None and old.approved_plan == case.record.plan_hash
+        new = PolicyRecord(
+            ruling.policies,
+            ruling.mode,
+            ruling.why,
+            old.approved_by if old and is_same else (),
+            old.approved_at if old and is_same else "",
+            old.approved_plan if old and is_same else "",
+        )
+        case.change(policy=new, exceeded=ruling.exceeded)
+
+    async def _approved(self, case: Case, ruling: Ruling) -> Pause | None:
+        """None if nobody need agree, or enough have; an approval that was used once holds for its plan."""
+        record = case.record
+        known = record.policy
+        if not ruling.approvals or (known is not None and known.approved_plan == record.plan_hash):
+            return None
+        found = await votes(case.cluster, case.meta["namespace"], case.meta["name"])
+        counted = tally(
+            ruling.approvals, found, plan_hash=record.plan_hash, reporter=case.wishes.reporter, now=case.now
+        )
+        if counted.rejected_by:
+            raise Refused("Rejected", f"{counted.message}; nothing was changed; a changed spec makes another plan")
+        if not counted.granted:
+            why = f" ({'; '.join(ruling.why)})" if ruling.why else ""
+            without = "; or set spec.mode to Enforce" if case.wishes.mode == "Propose" else ""
+            return Pause("AwaitingApproval", f"{counted.message}{without}{why}", APPROVAL_AGAIN)
+        approved = dataclasses.replace(
+            known or PolicyRecord((), "Enforce"),
+            approved_by=counted.by,
+            approved_at=case.stamp,
+            approved_plan=record.plan_hash,
+        )
+        case.change(policy=approved)
+        case.note("Approved", f"plan {record.plan_hash} was approved by {', '.join(counted.by)}", event=True)
+        return None
+
+    async def _claimed(self, case: Case) -> Pause | None:
+        """None if no other Incident has one of the targets."""
+        uid, key = case.meta["uid"], Key(case.meta["namespace"], case.meta["name"])
+        steps = (target for step in case.wishes.steps for target in step.targets)
+        targets = names_of(case.record, (*case.wishes.targets, *steps))
+        rival = self._claims.take(uid, key, targets)
+        while rival is not None and not await self._claims.confirm(rival):
+            rival = self._claims.take(uid, key, targets)
+        if rival is None:
+            return None
+        text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"
+        return Pause("TargetBusy", text, BUSY_AGAIN)
+
+
+def _observed(case: Case, ruling: Ruling) -> str:
+    if case.wishes.mode == "Observe":
+        return "the plan is in status.plan; mode Observe makes no change"
+    return f"the plan is in status.plan, and no change is made: {'; '.join(ruling.why)}"
+
+
+async def _touched(case: Case, ref: Ref, *, read: bool) -> Touched:
+    """A target with its labels, where a policy asks for them."""
+    labels: Mapping[str, str] = {}
+    if read:
+        found = await case.hands.find(ref.kind, ref.namespace, ref.name)
+        labels = ((found or {}).get("metadata") or {}).get("labels") or {}
+    return Touched(ref.kind, ref.name, ref.namespace, labels)

@@ -1,0 +1,86 @@
+"""Makes the plan of an Incident and puts it on record: resolved, previewed, its rights and its reach checked."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+
+from incident_operator.actions.contract import Action
+from incident_operator.api import names
+from incident_operator.engine import planner
+from incident_operator.engine.case import Case
+from incident_operator.engine.policies import PolicyBook
+from incident_operator.engine.preview import Preview
+from incident_operator.planning.plan import Plan
+from incident_operator.planning.progress import merged
+
+TIMERS_KEPT = ("detected", "contained")
+
+
+class Preparer:
+    """Makes plans."""
+
+    def __init__(self, actions: Mapping[str, Action], policies: PolicyBook, preview: Preview) -> None:
+        """Plan with these actions."""
+        self._actions = actions
+        self._policies = policies
+        self._preview = preview
+
+    async def plan(self, case: Case, asked: str, number: str) -> None:
+        """Make the plan; the finalizer goes on meanwhile, before anything can be written."""
+        generation, meta = case.meta["generation"], case.meta
+        case.change(generation=generation, handled_request=asked, outcome="", reason="", message="", retrying="")
+        case.record = case.record.timed("detected", meta["creationTimestamp"])
+        targets = case.wishes.targets
+        more = f" and {len(targets) - 1} more" if len(targets) > 1 else ""
+        case.change(targets=f"{targets[0].kind}/{targets[0].name}{more}")
+        if not case.record.id:
+            case.change(id=number)
+        account = await self._account(case)
+        case.hands = case.cluster.acting_as(meta["namespace"], account)
+        plan, fastened = await asyncio.gather(
+            self._made(case, account),
+            case.set_finalizer(wanted=True) if case.wishes.mode == "Enforce" else _nothing(),
+            return_exceptions=True,
+        )
+        for result in (fastened, plan):
+            if isinstance(result, BaseException):
+                raise result
+        if isinstance(plan, Plan):
+            self._adopt(case, plan, account)
+
+    async def _account(self, case: Case) -> str:
+        """Whom to act as: whom the Incident names, else whom the first policy with a default names."""
+        if case.wishes.service_account:
+            return case.wishes.service_account
+        policies = await self._policies.of(case.meta["namespace"])
+        return next((policy.service_account for policy in policies if policy.service_account), names.RESPONDER)
+
+    async def _made(self, case: Case, account: str) -> Plan:
+        plan = await planner.make_plan(case.hands, self._actions, case.incident, case.wishes)
+        return await self._preview.of(case.hands, plan, case.meta["namespace"], account)
+
+    def _adopt(self, case: Case, plan: Plan, account: str) -> None:
+        """Put the plan on record, and say whether it replaces another."""
+        replaced = case.record.plan_hash and case.record.plan_hash != plan.hash
+        timers = {name: at for name, at in case.record.timers.items() if name in TIMERS_KEPT}
+        record = merged(case.record, plan)
+        case.record = dataclasses.replace(
+            record,
+            plan_generation=case.meta["generation"],
+            plan_basis=case.wishes.basis,
+            account=account,
+            planned_at=case.stamp,
+            checks=(),
+            timers=timers,
+        )
+        case.memory.windows.clear()
+        writes = sum(change.request is not None for step in plan.steps for change in step.changes)
+        word = "new plan" if replaced else "plan"
+        steps = f"{len(plan.steps)} step{'s' * (len(plan.steps) != 1)}"
+        case.note("Planned", f"{word} {plan.hash}: {steps}, {writes} write{'s' * (writes != 1)}")
+
+
+async def _nothing() -> None:
+    """Stands in where nothing is to be done beside the plan."""

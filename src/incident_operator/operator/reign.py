@@ -1,0 +1,135 @@
+"""What the replica that acts does: watch, queue, work; put together anew each time it becomes the one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.cluster.connection import load
+from incident_operator.cluster.port import Cluster
+from incident_operator.engine.cycle import Engine
+from incident_operator.engine.keys import Key
+from incident_operator.engine.settings import EngineSettings
+from incident_operator.operator import watch
+from incident_operator.operator.health import Health
+from incident_operator.operator.leader import Office
+from incident_operator.operator.login import Ear
+from incident_operator.operator.marks import Marker
+from incident_operator.operator.options import RunOptions
+from incident_operator.operator.queue import Urgency, WorkQueue
+from incident_operator.operator.relist import Relist
+from incident_operator.operator.supervisor import supervise
+from incident_operator.operator.work import Crew
+from incident_operator.telemetry.metrics import Metrics
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.run")
+
+FINISH = timedelta(seconds=10)
+"""How long the steps in hand may take at the end; kubelet gives 30 s."""
+FINISH_DEPOSED = timedelta(seconds=1)
+"""How long where the Lease is lost: nothing can be written any more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs for as long as this replica acts."""
+
+    queue: WorkQueue
+    engine: Engine
+    crew: Crew
+    relist: Relist
+    marker: Marker
+    health: Health
+    ear: Ear
+    metrics: Metrics
+
+
+def assemble(cluster: Cluster, options: RunOptions, metrics: Metrics) -> Parts:
+    """Make everything, and begin nothing."""
+    queue = WorkQueue()
+    engine = Engine(
+        cluster,
+        actions=ACTIONS,
+        checks=CHECKS,
+        settings=EngineSettings(),
+        clock=_utc_now,
+        metrics=metrics,
+        wake=queue.put,
+        is_busy=queue.is_pressed,
+    )
+    crew = Crew(queue, engine, size=options.workers)
+    relist = Relist(cluster, queue, metrics, every=options.resync, namespaces=options.namespaces)
+    marker = Marker(
+        cluster, metrics, verified_after=options.verified_after, clock=_utc_now, namespaces=options.namespaces
+    )
+    ear = Ear()
+    metrics.ask_watch(ear.age_seconds)
+    metrics.ask_queue(queue.depth, queue.oldest_seconds, queue.longest_work_seconds)
+    return Parts(queue, engine, crew, relist, marker, Health(queue, crew, relist), ear, metrics)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def act(stop: asyncio.Event, parts: Parts, options: RunOptions, office: Office) -> bool:
+    """Act until asked to stop, or until the office is lost; whether every part did what it should."""
+    parts.crew.start()
+    tasks = [
+        asyncio.create_task(part, name=name)
+        for name, part in _loops(parts, options, asyncio.get_running_loop()).items()
+    ]
+    asked = asyncio.create_task(stop.wait(), name="stop")
+    lost = asyncio.create_task(office.keep(), name="office")
+    await asyncio.wait([asked, lost, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    is_well = asked.done() or lost.done()
+    if asked.done():
+        log.info("Stopping")
+    for task in tasks:
+        if task.done():
+            log.error("A part ended that never ends", part=task.get_name(), exc_info=task.exception())
+        task.cancel()
+    asked.cancel()
+    within = FINISH_DEPOSED if lost.done() else FINISH
+    if not await parts.crew.close(within=within):
+        log.warning("Cut off steps that did not end in time", within_seconds=within.total_seconds())
+    lost.cancel()  # the office was kept while steps were finished
+    await asyncio.gather(asked, lost, *tasks, return_exceptions=True)
+    return is_well
+
+
+def _loops(
+    parts: Parts, options: RunOptions, loop: asyncio.AbstractEventLoop
+) -> Mapping[str, Coroutine[Any, Any, None]]:
+    """Everything that goes on for ever beside the workers, by name."""
+
+    def put(key: Key, urgency: Urgency | None, version: str) -> None:
+        if not parts.engine.is_echo(version):
+            parts.queue.put(key, urgency=urgency)
+
+    def notice(key: Key, urgency: Urgency | None, version: str) -> None:
+        """Called in kopf's thread; at the very end our loop may be gone already."""
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(functools.partial(put, key, urgency, version))
+
+    async def watching(stop: asyncio.Event) -> None:
+        await watch.watch(
+            notice, lambda: load(options.kubeconfig, options.context), parts.ear, options.namespaces, stop
+        )
+
+    watch.quieten()
+    return {
+        "heart": parts.health.beat(),
+        "re-list": parts.relist.run(),
+        "marks": parts.marker.run(),
+        "watch": supervise(watching, prepare=parts.relist.once, metrics=parts.metrics),
+    }

@@ -49,7 +49,8 @@ def kubectl(lab_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> K
     """kubectl on the test cluster, with the CRDs installed."""
     found = Kubectl(lab_kubeconfig, tmp_path_factory.mktemp("kubectl"))
     found("apply", "--server-side", "-f", str(ROOT / "crds"))
-    found("wait", "--for=condition=Established", "crd/incidents.incident-operator.dev", "--timeout=30s")
+    found("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    found("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "manifests/base/admission.yaml"))
     return found
 
 

@@ -72,8 +72,8 @@ REFUSED = {
     "no-targets": (drop("spec.targets"), ["spec.targets", "Required"]),
     "empty-targets": (put("spec.targets", []), ["spec.targets", "at least 1"]),
     "too-many-targets": (
-        put("spec.targets", [{"kind": "Deployment", "name": f"d{n}"} for n in range(101)]),
-        ["spec.targets", "at most 100"],
+        put("spec.targets", [{"kind": "Deployment", "name": f"d{n}"} for n in range(501)]),
+        ["spec.targets", "at most 500"],
     ),
     "the-same-target-twice": (put("spec.targets", [TARGET, TARGET]), ["spec.targets[1]", "Duplicate"]),
     "target-of-a-wrong-kind": (put("spec.targets.0.kind", "Service"), ["spec.targets[0].kind", '"Deployment"']),

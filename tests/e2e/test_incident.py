@@ -53,7 +53,9 @@ def test_kubectl_waits_prints_a_table_and_the_status_is_as_its_schema_says(
     reasons = {
         event["reason"] for event in namespace.list("events.events.k8s.io") if event["regarding"]["name"] == "bad"
     }
-    assert {"Planned", "Acted", "ContainmentDone", "VerificationPassed", "Resolved"} <= reasons
+    assert reasons == {"Resolved"}, "an Event for what a person may act on, and none for the rest"
+    told = [item["reason"] for item in status["timeline"]]
+    assert told == ["Planned", "Acted", "StepDone", "ContainmentDone", "VerificationPassed", "Resolved"]
 
 
 def test_kubectl_explains_every_field(kubectl: Kubectl) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from incident_operator.cluster import events
 from incident_operator.cluster.errors import refused
-from incident_operator.cluster.fake_finding import question
+from incident_operator.cluster.fake_finding import column_of, field, question
 from incident_operator.cluster.fake_rights import Right, Rights, Who
 from incident_operator.cluster.fake_store import Key, Object, RefusedError, Store, said
 from incident_operator.cluster.resources import RESOURCES, resource
@@ -56,6 +56,11 @@ class Write:
     after: Manifest | None
 
 
+def _metadata(thing: Manifest) -> Manifest:
+    """An object as a list of metadata has it."""
+    return {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": thing["metadata"]}
+
+
 def _no_hook(call: Call) -> None:
     """Let every call through."""
 
@@ -71,6 +76,8 @@ class Network:
     on_pod_network: bool = False
     reachable: set[tuple[str, int]] = dataclasses.field(default_factory=set)
     tried: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    longest: float = 0.0
+    """Seconds that a try of an address was allowed to take at most."""
     answers: dict[tuple[str, str], tuple[int, int] | Fault] = dataclasses.field(default_factory=dict)
     """What a Service (namespace, name) answers: status and milliseconds, or a fault."""
     asked: list[tuple[str, str, str, str, float]] = dataclasses.field(default_factory=list)
@@ -116,7 +123,9 @@ class FakeHands:
         return found
 
     def _authorize(self, call: Call) -> None:
-        """403 without the right, in the API server's words; 404 where the group is not served."""
+        """403 without the right, in the API server's words; 404 where the group is not served. All may review."""
+        if call.verb == "review":
+            return
         ref, found = call.ref, resource(call.ref.kind)
         plural = f"{found.plural}/{call.subresource}" if call.subresource else found.plural
         namespace = ref.namespace if found.namespaced else ref.name
@@ -188,13 +197,15 @@ class FakeHands:
         found: tuple[int, int] = await self._call("get", ref, what, act, subresource="proxy")
         return found
 
-    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:  # noqa: ARG002
+    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
         """Whether ``network`` says that it can be reached; None outside of the pods' network."""
         await asyncio.sleep(0)
         if not self._world.network.on_pod_network:
             return None
-        self._world.network.tried.append((address, port))
-        return (address, port) in self._world.network.reachable
+        network = self._world.network
+        network.tried.append((address, port))
+        network.longest = max(network.longest, timeout_seconds)
+        return (address, port) in network.reachable
 
     async def send(self, request: Request, *, dry_run: bool = False) -> Manifest:
         """Make one write; the object as it is after."""
@@ -210,6 +221,17 @@ class FakeHands:
             request.verb, ref, f"{request.verb} {ref}", act, subresource=request.subresource, dry_run=dry_run
         )
         return found
+
+    async def review(self, attributes: Mapping[str, str]) -> bool:
+        """Whether this identity may do something."""
+        sub = attributes.get("subresource", "")
+        what = f"{attributes['resource']}/{sub}" if sub else attributes["resource"]
+        right = (attributes.get("group", ""), what, attributes["verb"])
+        ref = Ref("SelfSubjectAccessReview", "", "")
+        namespace, rights = attributes.get("namespace", ""), self._world.rights
+        return bool(
+            await self._call("review", ref, f"create {ref}", lambda: not rights.missing(self._who, right, namespace))
+        )
 
 
 class FakeCluster(FakeHands):
@@ -298,11 +320,18 @@ class FakeCluster(FakeHands):
         """The same cluster as a ServiceAccount."""
         return FakeHands(self._world, Who(namespace, service_account))
 
-    async def list_all(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Sequence[Manifest]:
-        """Objects of all namespaces."""
-        return await self._listed(
-            kind, "", f"list {kind} of all namespaces", lambda: question(kind, label_selector, field_selector)
-        )
+    async def list_all(
+        self, kind: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+    ) -> Sequence[Manifest]:
+        """Objects of all namespaces; with ``metadata_only`` without their spec and status."""
+        what = f"list {kind} of all namespaces"
+        found = await self._listed(kind, "", what, lambda: question(kind, label_selector, field_selector))
+        return [_metadata(each) for each in found] if metadata_only else found
+
+    async def column(self, kind: str, name: str) -> Sequence[str]:
+        """One column of the table of all objects of a kind of ours; empty if there is no such column."""
+        found, path = await self.list_all(kind), column_of(kind, name)
+        return [field(each, path) for each in found] if path else ()
 
     async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
         """Replace the status subresource under an optimistic lock."""

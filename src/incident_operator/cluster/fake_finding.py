@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from incident_operator.api.crdgen import KINDS
 from incident_operator.cluster.fake_store import RefusedError
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.selectors import labels_of, matches
 
 ALWAYS = ("metadata.name", "metadata.namespace")
 FIELDS: Mapping[str, tuple[str, ...]] = {
-    "Incident": ("status.phase", "spec.severity"),
     "Pod": ("status.phase", "spec.nodeName"),
+    **{kind.name: tuple(path.removeprefix(".") for path in kind.selectable) for kind in KINDS},
 }
 """What can be selected by, besides name and namespace."""
 KEY = r"[A-Za-z0-9][-A-Za-z0-9_./]*"
@@ -55,11 +56,18 @@ def parsed_fields(kind: str, text: str) -> Callable[[Manifest], bool]:
         if fits[1] not in (*ALWAYS, *FIELDS.get(kind, ())):
             raise RefusedError(400, "BadRequest", f"field label not supported: {fits[1]}")
         wanted.append((fits[1], fits[3], fits[2] != "!="))
-    return lambda thing: all((_field(thing, path) == value) is equal for path, value, equal in wanted)
+    return lambda thing: all((field(thing, path) == value) is equal for path, value, equal in wanted)
 
 
-def _field(thing: Manifest, path: str) -> str:
+def field(thing: Manifest, path: str) -> str:
+    """A text in an object by its path; empty if it is not there."""
     found: Any = thing
     for key in path.split("."):
         found = found.get(key) if isinstance(found, Mapping) else None
     return str(found or "")
+
+
+def column_of(kind: str, name: str) -> str | None:
+    """The path of a column in the table of a kind of ours; None if there is no such column."""
+    columns = next((each.columns for each in KINDS if each.name == kind), ())
+    return next((str(each["jsonPath"]).removeprefix(".") for each in columns if each["name"] == name), None)

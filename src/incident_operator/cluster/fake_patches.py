@@ -120,6 +120,8 @@ def tidy(thing: Mapping[str, Any]) -> dict[str, Any]:
     new: dict[str, Any] = _without_nulls({**thing, "metadata": _with_texts(thing["metadata"], "labels", "annotations")})
     if isinstance(thing.get("data"), Mapping):
         new["data"] = _with_texts(thing, "data")["data"]
+        if not new["data"]:
+            del new["data"]
     for field in LEFT_OUT_EMPTY:
         if not new["metadata"].get(field, True):
             del new["metadata"][field]

@@ -23,7 +23,9 @@ Object = dict[str, Any]
 Key = tuple[str, str, str]
 """Kind, namespace (empty for kinds without), name."""
 
-COUNTED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Pod", "NetworkPolicy"})
+COUNTED = frozenset(
+    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Pod", "NetworkPolicy", "PodDisruptionBudget"}
+)
 """Built-in kinds whose spec has a generation; custom ones all have."""
 SCALED = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
 WITH_STATUS = frozenset({"Incident", "ScaledObject", "HorizontalPodAutoscaler", "Service", *COUNTED}) - {

@@ -81,7 +81,7 @@ def _planned(step: PlannedStep, changes: list[dict[str, Any]]) -> dict[str, Any]
             "release": step.release.value,
             "timeoutSeconds": int(step.timeout_seconds),
             "onFailure": step.on_failure,
-            "expiresAfterSeconds": int(step.expires_seconds),
+            "expiresAfterSeconds": int(step.expires_seconds) or None,
             "approval": "" if step.approval == "ByPolicy" else step.approval,
             "changes": changes,
         }

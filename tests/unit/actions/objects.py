@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from incident_operator.actions.contract import Occasion
+from incident_operator.cluster.fake import FakeCluster
 from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release
 
 OCCASION = Occasion("shop", "api-5xx", "incident-uid-1", "undo")
@@ -152,3 +153,10 @@ def done(changes: Sequence[Change], *, release: Release = Release.NEVER, at: dat
 def created(change: Change, made: Any) -> Change:
     """The change as the engine keeps it once its object is made: with the UID."""
     return dataclasses.replace(change, target=dataclasses.replace(change.target, uid=made["metadata"]["uid"]))
+
+
+def a_cluster(*objects: Object, groups: Sequence[str] = ()) -> FakeCluster:
+    """A cluster in memory with these objects, on whose pod network the operator is."""
+    made = FakeCluster(*objects, groups=groups)
+    made.network.on_pod_network = True
+    return made

@@ -7,58 +7,47 @@ import pytest
 from incident_operator.actions.catalogue import CATALOGUE
 from incident_operator.actions.contract import Action
 from incident_operator.api.incident import ACTIONS
+from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.cluster.resources import resource
 from incident_operator.faults import Fault
-from incident_operator.planning.plan import Manifest, Release, Request
-from unit.actions.memory import Memory
+from incident_operator.planning.plan import Release
 from unit.actions.objects import OCCASION, SINCE, done, later, pod, revision, target, workload
 
 
-class Recorder(Memory):
+class Recorder(FakeCluster):
     """Notes every right that is used, as the API server would ask for it."""
 
     def __init__(self, *objects: dict[str, object], groups: tuple[str, ...] = ()) -> None:
         super().__init__(*objects, groups=groups)
         self.used: set[tuple[str, str, str]] = set()
+        self.on_call(self._use)
 
-    def _use(self, kind: str, verb: str, subresource: str = "") -> None:
-        found = resource(kind)
-        plural = f"{found.plural}/{subresource}" if subresource else found.plural
-        self.used.add((found.group, plural, verb))
-
-    async def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        self._use(kind, "get")
-        return await super().find(kind, namespace, name)
-
-    async def list(self, kind: str, namespace: str, selector: object = None) -> list[Manifest]:  # type: ignore[override]
-        self._use(kind, "list")
-        return list(await super().list(kind, namespace, selector))  # type: ignore[arg-type]
-
-    async def send(self, request: Request, *, dry_run: bool = False) -> Manifest:
-        self._use(request.ref.kind, request.verb, request.subresource)
-        return await super().send(request, dry_run=dry_run)
+    def _use(self, call: Call) -> None:
+        found = resource(call.ref.kind)
+        plural = f"{found.plural}/{call.subresource}" if call.subresource else found.plural
+        self.used.add((found.group, plural, call.verb))
 
 
 def declared(action: Action) -> set[tuple[str, str, str]]:
     return {(rule.group, what, verb) for rule in action.rules for what in rule.resources for verb in rule.verbs}
 
 
-async def exercise(memory: Recorder, action: Action, thing: dict[str, object], params: dict[str, object]) -> None:
+async def exercise(fake: Recorder, action: Action, thing: dict[str, object], params: dict[str, object]) -> None:
     """Plan, make, look again as the engine does after a refused precondition, settle, and put back."""
     try:
-        changes = await action.plan(memory, OCCASION, target(thing), params)
+        changes = await action.plan(fake, OCCASION, target(thing), params)
     except Fault:
         return
     for change in changes:
         if change.request is not None:
-            await memory.send(change.request)
-    found = await action.settle(memory, done(changes), since=SINCE, now=later(60))
+            await fake.send(change.request)
+    found = await action.settle(fake, done(changes), since=SINCE, now=later(60))
     for change in (*changes, *found.further):
-        current = await memory.find(change.target.kind, change.target.namespace, change.target.name)
+        current = await fake.find(change.target.kind, change.target.namespace, change.target.name)
         assert current is not None
         request = change.request if change in found.further else action.undo(change, current)
         if request is not None and change.request is not None:
-            await memory.send(request)
+            await fake.send(request)
 
 
 def hpa(*, keda: bool) -> dict[str, object]:
@@ -77,11 +66,11 @@ async def test_the_declared_rights_are_sufficient_and_necessary(name: str) -> No
         if kind == "Pod":
             owner = workload()
             thing = pod(owner, "api-x")
-            memory = Recorder(owner, revision(owner, 1), thing)
+            fake = Recorder(owner, revision(owner, 1), thing)
         else:
             thing = workload(kind, version="2")
             broken = pod(thing, "api-0", 2, ready=False)
-            memory = Recorder(
+            fake = Recorder(
                 thing,
                 revision(thing, 1),
                 revision(thing, 2),
@@ -91,9 +80,9 @@ async def test_the_declared_rights_are_sufficient_and_necessary(name: str) -> No
                 groups=("keda.sh",),
             )
             if kind == "StatefulSet":
-                memory.at(kind, "api")["status"] |= {"observedGeneration": 9, "updateRevision": "api-h1"}
-        await exercise(memory, action, thing, params)
-        used |= memory.used
+                fake.at(kind, "api")["status"] |= {"observedGeneration": 9, "updateRevision": "api-h1"}
+        await exercise(fake, action, thing, params)
+        used |= fake.used
     assert used == declared(action)
 
 

@@ -14,9 +14,8 @@ from incident_operator.actions.contract import Occasion
 from incident_operator.api import names
 from incident_operator.faults import Conflict, Refused, Stalled
 from incident_operator.planning.plan import Ref, Standing
-from unit.actions.isolating import ISOLATE, make, plan, policy, put_back, settle
-from unit.actions.memory import Memory
-from unit.actions.objects import pod, revision, template, workload
+from unit.actions.isolating import ISOLATE, make, plan, policy, put_back, said, settle
+from unit.actions.objects import a_cluster, pod, revision, template, workload
 
 UDP = {"containerPort": 53, "protocol": "UDP"}
 ADDRESS = ("10.1.2.3", 8080)
@@ -25,10 +24,10 @@ ADDRESS = ("10.1.2.3", 8080)
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
 async def test_a_workload_is_isolated_by_its_own_selector_and_set_free_again(kind: str) -> None:
     api = workload(kind)
-    memory = Memory(api, pod(api, "api-0"))
-    before = dict(memory.objects)
-    changes = await make(memory, await plan(memory, api))
-    (made,) = [each for each in memory.objects.values() if each["kind"] == "NetworkPolicy"]
+    fake = a_cluster(api, pod(api, "api-0"))
+    before = said(fake)
+    changes = await make(fake, await plan(fake, api))
+    (made,) = [each for each in fake.objects.values() if each["kind"] == "NetworkPolicy"]
     assert made["spec"] == {"podSelector": {"matchLabels": {"app": "api"}}, "policyTypes": ["Ingress", "Egress"]}
     assert made["metadata"]["labels"] == {
         names.MANAGED_BY: "incident-operator",
@@ -36,54 +35,54 @@ async def test_a_workload_is_isolated_by_its_own_selector_and_set_free_again(kin
         names.INCIDENT_UID: "incident-uid-1",
     }
     assert "ownerReferences" not in made["metadata"]
-    await put_back(memory, changes)
-    assert memory.objects == before
+    await put_back(fake, changes)
+    assert said(fake) == before
 
 
 @pytest.mark.parametrize(
     ("direction", "types"), [("Both", ["Ingress", "Egress"]), ("Ingress", ["Ingress"]), ("Egress", ["Egress"])]
 )
 async def test_the_direction_is_what_is_cut(direction: str, types: list[str]) -> None:
-    (change,) = await plan(Memory(workload()), workload(), direction=direction)
+    (change,) = await plan(a_cluster(workload()), workload(), direction=direction)
     assert change.request is not None
     assert change.request.body["spec"]["policyTypes"] == types
 
 
 async def test_a_direction_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(Refused, match="direction must be one of Both, Ingress, Egress, not 'Sideways'"):
-        await plan(Memory(workload()), workload(), direction="Sideways")
+        await plan(a_cluster(workload()), workload(), direction="Sideways")
 
 
 async def test_a_pod_gets_a_label_of_its_own_and_loses_it_again() -> None:
     api = workload()
     victim = pod(api, "api-x")
-    memory = Memory(api, victim, pod(api, "api-y"), revision(api, 1))
-    before = dict(memory.objects)
-    changes = await plan(memory, victim)
+    fake = a_cluster(api, victim, pod(api, "api-y"), revision(api, 1))
+    before = said(fake)
+    changes = await plan(fake, victim)
     assert [change.key.partition("/")[0] for change in changes] == ["Pod", "NetworkPolicy"]
-    changes = await make(memory, changes)
-    assert memory.at("Pod", "api-x")["metadata"]["labels"][names.ISOLATED] == "incident-uid-1"
-    assert memory.at("NetworkPolicy", changes[1].target.name)["spec"]["podSelector"] == {
+    changes = await make(fake, changes)
+    assert fake.at("Pod", "api-x")["metadata"]["labels"][names.ISOLATED] == "incident-uid-1"
+    assert fake.at("NetworkPolicy", changes[1].target.name)["spec"]["podSelector"] == {
         "matchLabels": {names.ISOLATED: "incident-uid-1"}
     }
-    assert names.ISOLATED not in memory.at("Pod", "api-y")["metadata"]["labels"]
-    await put_back(memory, changes)
-    assert memory.objects == before
+    assert names.ISOLATED not in fake.at("Pod", "api-y")["metadata"]["labels"]
+    await put_back(fake, changes)
+    assert said(fake) == before
 
 
 async def test_a_pod_without_any_labels_can_be_isolated_too() -> None:
     victim = pod(None, "bare")
     del victim["metadata"]["labels"]
-    memory = Memory(victim)
-    changes = await make(memory, await plan(memory, victim))
-    assert memory.at("Pod", "bare")["metadata"]["labels"] == {names.ISOLATED: "incident-uid-1"}
-    assert ISOLATE.standing(changes[0], memory.at("Pod", "bare")) is Standing.AFTER
+    fake = a_cluster(victim)
+    changes = await make(fake, await plan(fake, victim))
+    assert fake.at("Pod", "bare")["metadata"]["labels"] == {names.ISOLATED: "incident-uid-1"}
+    assert ISOLATE.standing(changes[0], fake.at("Pod", "bare")) is Standing.AFTER
 
 
 async def test_a_pod_of_a_stateful_set_is_isolated_in_place_and_not_relabelled() -> None:
     db = workload("StatefulSet")
     victim = pod(db, "api-0")
-    (change,) = await plan(Memory(db, victim), victim)
+    (change,) = await plan(a_cluster(db, victim), victim)
     assert change.request is not None
     assert change.request.body["spec"]["podSelector"] == {
         "matchLabels": {"statefulset.kubernetes.io/pod-name": "api-0"}
@@ -92,33 +91,33 @@ async def test_a_pod_of_a_stateful_set_is_isolated_in_place_and_not_relabelled()
 
 async def test_a_pod_that_was_replaced_since_the_plan_is_not_labelled() -> None:
     victim = pod(None, "bare")
-    memory = Memory(victim)
-    label, _ = await plan(memory, victim)
-    memory.at("Pod", "bare")["metadata"]["uid"] = "the replacement"
+    fake = a_cluster(victim)
+    label, _ = await plan(fake, victim)
+    fake.at("Pod", "bare")["metadata"]["uid"] = "the replacement"
     with pytest.raises(Conflict):
-        await make(memory, (label,))
-    assert ISOLATE.standing(label, memory.at("Pod", "bare")) is Standing.GONE
+        await make(fake, (label,))
+    assert ISOLATE.standing(label, fake.at("Pod", "bare")) is Standing.GONE
 
 
 async def test_a_pod_that_another_incident_isolates_is_left_to_that_one() -> None:
     victim = pod(None, "bare", labels={names.ISOLATED: "another"})
     with pytest.raises(Stalled) as caught:
-        await plan(Memory(victim), victim)
+        await plan(a_cluster(victim), victim)
     assert caught.value.reason == "IsolatedAlready"
 
 
 async def test_planned_again_by_the_same_incident_what_it_made_is_adopted_and_still_goes_on_release() -> None:
     victim = pod(None, "bare")
-    memory = Memory(victim)
-    first = await plan(memory, victim)
-    await make(memory, first)
-    again = await plan(memory, memory.at("Pod", "bare"))
+    fake = a_cluster(victim)
+    first = await plan(fake, victim)
+    await make(fake, first)
+    again = await plan(fake, fake.at("Pod", "bare"))
     assert [change.after for change in again] == [change.after for change in first]
     for change in again:
         assert change.request is not None, "without a request it would never be put back"
         with pytest.raises((Conflict, Stalled)):
-            await memory.send(change.request)
-        current = memory.at(change.target.kind, change.target.name)
+            await fake.send(change.request)
+        current = fake.at(change.target.kind, change.target.name)
         assert ISOLATE.standing(change, current) is Standing.AFTER
 
 
@@ -126,7 +125,7 @@ async def test_an_empty_selector_is_refused_as_it_would_isolate_the_namespace() 
     for selector in ({}, {"matchLabels": {}, "matchExpressions": []}):
         api = workload(selector=selector)
         with pytest.raises(Refused) as caught:
-            await plan(Memory(api), api)
+            await plan(a_cluster(api), api)
         assert caught.value.reason == "EmptySelector"
 
 
@@ -135,7 +134,7 @@ async def test_pods_on_the_hosts_network_are_refused_with_what_to_do_instead() -
     victim = pod(None, "bare", spec={"hostNetwork": True})
     for thing in (agent, victim):
         with pytest.raises(Refused, match="cordon its node, or scale it to 0") as caught:
-            await plan(Memory(thing), thing)
+            await plan(a_cluster(thing), thing)
         assert caught.value.reason == "HostNetwork"
 
 
@@ -143,7 +142,7 @@ async def test_pods_on_the_hosts_network_are_refused_with_what_to_do_instead() -
 async def test_a_pod_that_has_ended_is_refused(more: dict[str, Any]) -> None:
     victim = pod(None, "bare", **more)
     with pytest.raises(Refused) as caught:
-        await plan(Memory(victim), victim)
+        await plan(a_cluster(victim), victim)
     assert caught.value.reason == "Completed"
 
 
@@ -153,41 +152,42 @@ async def test_whatever_is_protected_is_refused_the_workload_a_pod_of_it_and_the
     api["metadata"]["annotations"] = mark
     part = pod(plain, "api-x", labels=mark)
     victim = pod(api, "api-y")
-    for memory, thing in (
-        (Memory(api), api),
-        (Memory(plain, part), plain),
-        (Memory(plain, part), part),
-        (Memory(api, revision(api, 1), victim), victim),
+    for fake, thing in (
+        (a_cluster(api), api),
+        (a_cluster(plain, part), plain),
+        (a_cluster(plain, part), part),
+        (a_cluster(api, revision(api, 1), victim), victim),
     ):
         with pytest.raises(Refused) as caught:
-            await plan(memory, thing)
+            await plan(fake, thing)
         assert caught.value.reason == "Protected"
 
 
 async def test_pods_of_others_that_the_selector_matches_are_pointed_out() -> None:
     api = workload()
-    memory = Memory(api, pod(api, "api-x"), pod(None, "stray", labels={"app": "api"}))
-    (change,) = await plan(memory, api)
+    fake = a_cluster(api, pod(api, "api-x"), pod(None, "stray", labels={"app": "api"}))
+    (change,) = await plan(fake, api)
     assert any("stray" in note and "api-x" not in note for note in change.notes)
 
 
 async def test_a_policy_of_somebody_elses_with_the_same_name_is_not_touched() -> None:
-    memory = Memory(workload())
-    (change,) = await plan(memory, workload())
+    fake = a_cluster(workload())
+    (change,) = await plan(fake, workload())
     theirs = policy(change.target.name, {"matchLabels": {"app": "api"}}, policyTypes=["Ingress", "Egress"])
-    memory.put(theirs)
-    with pytest.raises(Stalled, match="exists already"):
-        await make(memory, (change,))
-    assert ISOLATE.standing(change, memory.at("NetworkPolicy", change.target.name)) is Standing.OTHER
-    assert memory.at("NetworkPolicy", change.target.name) == theirs
+    fake.put(theirs)
+    with pytest.raises(Stalled, match="already exists"):
+        await make(fake, (change,))
+    assert ISOLATE.standing(change, fake.at("NetworkPolicy", change.target.name)) is Standing.OTHER
+    assert fake.at("NetworkPolicy", change.target.name)["spec"] == theirs["spec"]
+    assert fake.at("NetworkPolicy", change.target.name)["metadata"]["uid"] == theirs["metadata"]["uid"]
 
 
 async def test_our_policy_is_known_again_as_the_api_server_shows_it_and_not_once_it_was_changed() -> None:
-    memory = Memory(workload())
-    (change,) = await plan(memory, workload())
+    fake = a_cluster(workload())
+    (change,) = await plan(fake, workload())
     assert ISOLATE.standing(change, None) is Standing.BEFORE
-    (change,) = await make(memory, (change,))
-    seen = memory.at("NetworkPolicy", change.target.name)
+    (change,) = await make(fake, (change,))
+    seen = fake.at("NetworkPolicy", change.target.name)
     seen["spec"] |= {"ingress": [], "policyTypes": ["Egress", "Ingress"]}
     assert ISOLATE.standing(change, seen) is Standing.AFTER
     seen["spec"]["ingress"] = [{}]
@@ -254,10 +254,10 @@ async def test_other_policies_that_allow_traffic_make_it_partial(
     partial: bool,
 ) -> None:
     api = workload()
-    memory = Memory(api, pod(api, "api-x"), other)
-    changes = await plan(memory, api, direction=direction)
+    fake = a_cluster(api, pod(api, "api-x"), other)
+    changes = await plan(fake, api, direction=direction)
     assert any("only in part" in note for note in changes[0].notes) is partial
-    found = await settle(memory, await make(memory, changes), after=60)
+    found = await settle(fake, await make(fake, changes), after=60)
     assert (found.facts.get("isolation") == "Partial") is partial
     assert (other["metadata"]["name"] in found.message) is partial
 
@@ -265,16 +265,16 @@ async def test_other_policies_that_allow_traffic_make_it_partial(
 async def test_a_policy_that_begins_to_select_the_pod_because_of_our_label_is_found() -> None:
     victim = pod(None, "bare")
     quarantine = {"matchExpressions": [{"key": names.ISOLATED, "operator": "Exists"}]}
-    memory = Memory(victim, policy("forensics", quarantine, ingress=RULE))
-    changes = await plan(memory, victim)
+    fake = a_cluster(victim, policy("forensics", quarantine, ingress=RULE))
+    changes = await plan(fake, victim)
     assert any("forensics" in note and "begin to select" in note for note in changes[-1].notes)
-    found = await settle(memory, await make(memory, changes))
+    found = await settle(fake, await make(fake, changes))
     assert found.facts == {"isolation": "Partial"}
 
 
 async def test_a_policy_that_stops_selecting_the_pod_because_of_our_label_does_not_count() -> None:
     victim = pod(None, "bare")
     selector = {"matchExpressions": [{"key": names.ISOLATED, "operator": "DoesNotExist"}]}
-    memory = Memory(victim, policy("normal", selector, ingress=RULE))
-    found = await settle(memory, await make(memory, await plan(memory, victim)))
+    fake = a_cluster(victim, policy("normal", selector, ingress=RULE))
+    found = await settle(fake, await make(fake, await plan(fake, victim)))
     assert found.facts["isolation"] != "Partial"

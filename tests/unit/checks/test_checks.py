@@ -11,10 +11,10 @@ from incident_operator.checks.catalogue import CATALOGUE
 from incident_operator.checks.http import Http
 from incident_operator.checks.pods_ready import PodsReady
 from incident_operator.checks.rollout import Rollout
+from incident_operator.cluster.fake import FakeCluster
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.planning.plan import Finding, Ref, Verdict
-from unit.actions.memory import Memory
-from unit.actions.objects import later, pod, stamp, target, workload
+from unit.actions.objects import a_cluster, later, pod, stamp, target, workload
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 WHOLE = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
@@ -28,41 +28,41 @@ def api(**status: Any) -> dict[str, Any]:
     return found
 
 
-async def rollout(memory: Memory, *targets: Ref) -> Finding:
-    return await Rollout().look(memory, "shop", targets, {})
+async def rollout(fake: FakeCluster, *targets: Ref) -> Finding:
+    return await Rollout().look(fake, "shop", targets, {})
 
 
-async def ready(memory: Memory, *targets: Ref, **params: Any) -> Finding:
-    return await PodsReady(clock=lambda: later(0)).look(memory, "shop", targets, params)
+async def ready(fake: FakeCluster, *targets: Ref, **params: Any) -> Finding:
+    return await PodsReady(clock=lambda: later(0)).look(fake, "shop", targets, params)
 
 
-async def http(memory: Memory, **params: Any) -> Finding:
-    return await Http().look(memory, "shop", (), {"service": "web", "port": "http", **params})
+async def http(fake: FakeCluster, **params: Any) -> Finding:
+    return await Http().look(fake, "shop", (), {"service": "web", "port": "http", **params})
 
 
 async def test_a_finished_rollout_passes_and_one_on_its_way_fails_with_the_reason() -> None:
-    assert (await rollout(Memory(api()), API)).verdict is PASS
+    assert (await rollout(a_cluster(api()), API)).verdict is PASS
     going = api(updatedReplicas=1)
-    found = await rollout(Memory(going, pod(going, "p", waiting="CrashLoopBackOff")), API)
+    found = await rollout(a_cluster(going, pod(going, "p", waiting="CrashLoopBackOff")), API)
     assert found.verdict is FAIL
     assert "pod p: container web CrashLoopBackOff" in found.message
 
 
 async def test_a_rollout_that_cannot_be_seen_is_unknown() -> None:
-    memory = Memory(api())
-    memory.faults["Deployment"] = FORBIDDEN
-    found = await rollout(memory, API)
+    fake = a_cluster(api())
+    fake.fail(FORBIDDEN, of=lambda call: call.ref.kind == "Deployment", lasting=True)
+    found = await rollout(fake, API)
     assert found.verdict is UNKNOWN
     assert "Forbidden" in found.message
-    assert (await rollout(Memory(), API)).verdict is UNKNOWN
-    assert (await rollout(Memory())).verdict is UNKNOWN, "no targets, nothing that could pass"
-    assert (await rollout(Memory(), Ref("Pod", "p", "shop"))).verdict is UNKNOWN
+    assert (await rollout(a_cluster(), API)).verdict is UNKNOWN
+    assert (await rollout(a_cluster())).verdict is UNKNOWN, "no targets, nothing that could pass"
+    assert (await rollout(a_cluster(), Ref("Pod", "p", "shop"))).verdict is UNKNOWN
 
 
 async def test_one_rollout_that_fails_fails_all_and_one_that_is_unknown_never_passes() -> None:
     other = Ref("Deployment", "web", "shop")
-    assert (await rollout(Memory(api()), API, other)).verdict is UNKNOWN
-    assert (await rollout(Memory(api(updatedReplicas=0)), API, other)).verdict is FAIL
+    assert (await rollout(a_cluster(api()), API, other)).verdict is UNKNOWN
+    assert (await rollout(a_cluster(api(updatedReplicas=0)), API, other)).verdict is FAIL
 
 
 def restarted(name: str, seconds: float) -> dict[str, Any]:
@@ -84,75 +84,76 @@ def restarted(name: str, seconds: float) -> dict[str, Any]:
     ],
 )
 async def test_pods_ready(pods: list[str], params: dict[str, Any], verdict: Verdict) -> None:
-    memory = Memory(workload(), *(pod(workload(), name) for name in pods))
-    assert (await ready(memory, API, **params)).verdict is verdict
+    fake = a_cluster(workload(), *(pod(workload(), name) for name in pods))
+    assert (await ready(fake, API, **params)).verdict is verdict
 
 
 async def test_a_third_pod_that_is_not_ready_fails_unless_a_minimum_says_how_many_are_enough() -> None:
-    memory = Memory(workload(), pod(workload(), "a"), pod(workload(), "b"), pod(workload(), "c", ready=False))
-    assert (await ready(memory, API)).verdict is FAIL
-    assert (await ready(memory, API, minimum=2)).verdict is PASS
+    fake = a_cluster(workload(), pod(workload(), "a"), pod(workload(), "b"), pod(workload(), "c", ready=False))
+    assert (await ready(fake, API)).verdict is FAIL
+    assert (await ready(fake, API, minimum=2)).verdict is PASS
 
 
 async def test_a_pod_between_two_crashes_is_not_counted_yet() -> None:
-    memory = Memory(workload(), pod(workload(), "a"), restarted("b", 29))
-    found = await ready(memory, API)
+    fake = a_cluster(workload(), pod(workload(), "a"), restarted("b", 29))
+    found = await ready(fake, API)
     assert found.verdict is FAIL
     assert "restarted within the last 30 s: b" in found.message
-    memory.put(restarted("b", 31))
-    assert (await ready(memory, API)).verdict is PASS
+    fake.put(restarted("b", 31))
+    assert (await ready(fake, API)).verdict is PASS
 
 
 async def test_pods_that_end_or_leave_do_not_count_and_those_of_others_neither() -> None:
-    memory = Memory(
+    fake = a_cluster(
         workload(),
         pod(workload(), "a"),
         pod(workload(), "b", metadata={"deletionTimestamp": "now"}),
         pod(workload(), "c", status={"phase": "Failed"}),
         pod(None, "stray", labels={"app": "api"}),
     )
-    assert (await ready(memory, API)).verdict is FAIL
-    assert (await ready(memory, API, minimum=1)).verdict is PASS
+    assert (await ready(fake, API)).verdict is FAIL
+    assert (await ready(fake, API, minimum=1)).verdict is PASS
 
 
 async def test_a_workload_at_zero_has_nothing_that_could_be_ready() -> None:
-    assert (await ready(Memory(workload(replicas=0)), API)).verdict is FAIL
+    assert (await ready(a_cluster(workload(replicas=0)), API)).verdict is FAIL
 
 
 async def test_a_pod_and_a_daemon_set_can_be_looked_at_and_a_pod_named_twice_counts_once() -> None:
     agent = workload("DaemonSet", "agent")
     agent["status"]["desiredNumberScheduled"] = 1
-    memory = Memory(agent, pod(agent, "agent-x"))
-    found = await ready(memory, target(agent), Ref("Pod", "agent-x", "shop"), minimum=2)
+    fake = a_cluster(agent, pod(agent, "agent-x"))
+    found = await ready(fake, target(agent), Ref("Pod", "agent-x", "shop"), minimum=2)
     assert found.verdict is FAIL
-    assert (await ready(memory, target(agent))).verdict is PASS
-    assert (await ready(memory, Ref("Pod", "agent-x", "shop"))).verdict is PASS
+    assert (await ready(fake, target(agent))).verdict is PASS
+    assert (await ready(fake, Ref("Pod", "agent-x", "shop"))).verdict is PASS
 
 
 async def test_pods_that_cannot_be_seen_are_unknown() -> None:
-    memory = Memory(workload())
-    memory.faults["Pod"] = FORBIDDEN
-    assert (await ready(memory, API)).verdict is UNKNOWN
-    assert (await ready(memory)).verdict is UNKNOWN
+    fake = a_cluster(workload())
+    fake.fail(FORBIDDEN, of=lambda call: call.ref.kind == "Pod", lasting=True)
+    assert (await ready(fake, API)).verdict is UNKNOWN
+    assert (await ready(fake)).verdict is UNKNOWN
 
 
 async def test_the_wanted_status_passes_and_any_other_fails() -> None:
-    memory = Memory()
-    assert (await http(memory, path="/healthz?token=x", timeout="1500ms")).message == (
+    fake = a_cluster()
+    fake.network.answers["shop", "web"] = (200, 3)
+    assert (await http(fake, path="/healthz?token=x", timeout="1500ms")).message == (
         "Service web:http/healthz answered 200 after 3 ms"
     )
-    assert memory.asked == [("shop", "web", "http", "/healthz?token=x", 1.5)]
-    memory.answer = (503, 1)
-    assert (await http(memory)).verdict is FAIL
-    assert (await http(memory, status=503)).verdict is PASS
-    assert (await http(memory, port=8080)).verdict is FAIL, "a port may be a number"
+    assert fake.network.asked == [("shop", "web", "http", "/healthz?token=x", 1.5)]
+    fake.network.answers["shop", "web"] = (503, 1)
+    assert (await http(fake)).verdict is FAIL
+    assert (await http(fake, status=503)).verdict is PASS
+    assert (await http(fake, port=8080)).verdict is FAIL, "a port may be a number"
 
 
 async def test_no_answer_is_unknown_with_the_cause() -> None:
-    memory = Memory()
+    fake = a_cluster()
     for fault in (FORBIDDEN, Waiting("ServiceUnreachable", "no endpoints available")):
-        memory.answer = fault
-        found = await http(memory)
+        fake.network.answers["shop", "web"] = fault
+        found = await http(fake)
         assert found.verdict is UNKNOWN
         assert fault.reason in found.message
 
@@ -170,9 +171,9 @@ async def test_no_answer_is_unknown_with_the_cause() -> None:
     ],
 )
 async def test_a_parameter_that_is_wrong_is_named_and_nothing_is_asked(params: dict[str, Any], names: str) -> None:
-    memory = Memory()
-    found = await http(memory, **params)
-    assert (found.verdict, memory.asked) == (UNKNOWN, [])
+    fake = a_cluster()
+    found = await http(fake, **params)
+    assert (found.verdict, fake.network.asked) == (UNKNOWN, [])
     assert names in found.message
 
 

@@ -73,7 +73,20 @@ class PretendApi:
         app.router.add_get(GROUP, self._ours)
         app.router.add_get(f"{GROUP}/incidents", self._incidents)
         app.router.add_get(f"{GROUP}/namespaces/{{namespace}}/incidents", self._incidents)
+        for path in ("/incidentapprovals", "/namespaces/{namespace}/incidentapprovals"):
+            app.router.add_get(GROUP + path, self._approvals)
         return app
+
+    async def _approvals(self, request: web.Request) -> web.StreamResponse:
+        """There are none; their watch says nothing until it is cut."""
+        if "watch" not in request.query:
+            return web.json_response({"kind": "List", "metadata": {"resourceVersion": "1"}, "items": []})
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        mark = {"type": "BOOKMARK", "object": {"kind": "IncidentApproval", "metadata": {"resourceVersion": "1"}}}
+        await response.write(json.dumps(mark).encode() + b"\n")  # headers leave with it, as an API server's at once
+        await asyncio.Event().wait()
+        return response
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -98,7 +111,7 @@ class PretendApi:
         return web.json_response({"kind": "List", "metadata": {}, "items": []})
 
     async def _ours(self, _request: web.Request) -> web.Response:
-        found = [resource("incidents", "Incident")]
+        found = [resource("incidents", "Incident"), resource("incidentapprovals", "IncidentApproval")]
         return web.json_response({"kind": "APIResourceList", "groupVersion": "x", "resources": found})
 
     async def _incidents(self, request: web.Request) -> web.StreamResponse:

@@ -12,7 +12,7 @@ from incident_operator.engine.keys import Key
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.operator import relist as module
 from incident_operator.operator.queue import WorkQueue
-from incident_operator.operator.relist import WHOLE_EVERY, Relist
+from incident_operator.operator.relist import WHOLE_EVERY, WHOLE_FIRST, Relist
 from incident_operator.telemetry.metrics import Metrics
 
 
@@ -30,9 +30,11 @@ class Cluster:
         self.faults: list[Exception] = []
         self.asked: list[tuple[str, str]] = []
 
-    async def list_all(self, kind: str, *, field_selector: str = "", label_selector: str = "") -> Sequence[Any]:
+    async def list_all(
+        self, kind: str, *, field_selector: str = "", label_selector: str = "", metadata_only: bool = False
+    ) -> Sequence[Any]:
         assert (kind, label_selector) == ("Incident", "")
-        self.asked.append(("", field_selector))
+        self.asked.append(("metadata" if metadata_only else "", field_selector))
         if self.faults:
             raise self.faults.pop(0)
         return self.incidents
@@ -75,16 +77,17 @@ async def test_a_closed_incident_that_is_being_deleted_or_was_changed_is_looked_
     assert taken(queue) == {"leaving", "changed"}
 
 
-async def test_closed_ones_are_left_out_by_the_server_but_for_the_first_list_and_each_twentieth(
+async def test_closed_ones_are_left_out_by_the_server_and_now_and_then_only_their_metadata_is_asked_for(
     queue: WorkQueue,
 ) -> None:
-    cluster = Cluster()
+    leaving = incident("leaving", "Resolved", deletionTimestamp="2026-11-23T11:00:00Z")
+    cluster = Cluster(incident("done", "Resolved"), leaving)
     relist, _ = made(cluster, queue)
-    for _ in range(WHOLE_EVERY + 1):
+    for _ in range(WHOLE_FIRST + WHOLE_EVERY + 1):
         await relist.once()
-    whole = [number for number, (_, selector) in enumerate(cluster.asked) if not selector]
-    assert whole == [0, WHOLE_EVERY]
-    assert cluster.asked[1][1] == "status.phase!=Resolved,status.phase!=Closed,status.phase!=Cancelled"
+    whole = [number for number, (what, _) in enumerate(cluster.asked) if what == "metadata"]
+    assert whole == [WHOLE_FIRST + 1, WHOLE_FIRST + WHOLE_EVERY + 2]
+    assert cluster.asked[0][1] == "status.phase!=Resolved,status.phase!=Closed,status.phase!=Cancelled"
 
 
 async def test_with_namespaces_only_those_are_asked_for(queue: WorkQueue) -> None:

@@ -35,7 +35,7 @@ class Watching:
     """A running watch, and what it noticed."""
 
     def __init__(self, url: str) -> None:
-        self.noticed: list[tuple[Key, Urgency]] = []
+        self.noticed: list[tuple[Key, Urgency | None]] = []
         self.ear = Ear()
         self.namespaces: tuple[str, ...] = ()
         self._url = url
@@ -48,7 +48,7 @@ class Watching:
         return Configuration(self._url)
 
     async def main(self, stop: asyncio.Event) -> None:
-        def notice(key: Key, urgency: Urgency) -> None:
+        def notice(key: Key, urgency: Urgency | None, _version: str) -> None:
             self.noticed.append((key, urgency))
 
         await watch.watch(notice, self.load, self.ear, self.namespaces, stop)

@@ -31,11 +31,13 @@ def with_isolation(fact: str) -> Record:
     ("outcome", "ready", "other"),
     [
         pytest.param("", "Unknown", "Reconciling", id="working"),
-        pytest.param("AwaitingApproval", "False", "Reconciling", id="waiting-for-a-person"),
+        pytest.param("Waiting", "False", "Reconciling", id="waiting-for-a-person"),
         pytest.param("Halted", "False", "Stalled", id="cannot-go-on"),
         pytest.param("Planned", "True", None, id="asked-to-stop-at-the-plan"),
         pytest.param("Contained", "True", None, id="asked-to-stop-at-containment"),
         pytest.param("Resolved", "True", None, id="over"),
+        pytest.param("Cancelled", "True", None, id="stopped"),
+        pytest.param("Expired", "True", None, id="its-time-is-over"),
     ],
 )
 def test_each_situation_reads_right(outcome: str, ready: str, other: str | None) -> None:

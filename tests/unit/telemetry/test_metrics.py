@@ -15,6 +15,8 @@ EXPECTED = {
     "relists": ("outcome",),
     "revisions_marked": ("kind",),
     "watch_age_seconds": (),
+    "leader": (),
+    "stale_incidents": (),
     "queue_depth": (),
     "queue_oldest_age_seconds": (),
     "queue_longest_work_seconds": (),

@@ -50,7 +50,8 @@ def kubectl(lab_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> K
     found = Kubectl(lab_kubeconfig, tmp_path_factory.mktemp("kubectl"))
     found("apply", "--server-side", "-f", str(ROOT / "crds"))
     found("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    found("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "manifests/base/admission.yaml"))
+    for part in ("namespace", "service-account", "rbac", "admission"):
+        found("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / f"manifests/base/{part}.yaml"))
     return found
 
 

@@ -95,3 +95,22 @@ def good_revision_marked(namespace: Namespace, *, within: float) -> None:
         within=within,
         what="the mark verified-at on a ReplicaSet",
     )
+
+
+def plain(name: str, *, replicas: int = 1, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """A Deployment whose pods need not run."""
+    app = {"app": name}
+    pod = {
+        "containers": [{"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}],
+        "terminationGracePeriodSeconds": 1,
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": {**app, **(labels or {})}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": app},
+            "template": {"metadata": {"labels": app}, "spec": {**pod, "automountServiceAccountToken": False}},
+        },
+    }

@@ -117,7 +117,7 @@ def _people(version: str, rbac: str) -> list[dict[str, Any]]:
     for role, resources, verbs, also in (
         ("viewer", ["incidents", "incidentapprovals", "responsepolicies"], read, ("view", "edit", "admin")),
         ("editor", ["incidents"], write, ("admin",)),
-        ("approver", ["incidentapprovals"], ["create"], ()),
+        ("approver", ["incidentapprovals"], ["create", *read], ()),
         ("policy-admin", ["responsepolicies"], write, ()),
     ):
         meta = _meta(f"incident-operator-{role}")

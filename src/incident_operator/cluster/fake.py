@@ -38,6 +38,8 @@ class Call:
     ref: Ref
     subresource: str = ""
     dry_run: bool = False
+    request: Request | None = None
+    """What is to be written."""
 
     @property
     def is_write(self) -> bool:
@@ -218,7 +220,13 @@ class FakeHands:
             return made.answer
 
         found: Manifest = await self._call(
-            request.verb, ref, f"{request.verb} {ref}", act, subresource=request.subresource, dry_run=dry_run
+            request.verb,
+            ref,
+            f"{request.verb} {ref}",
+            act,
+            subresource=request.subresource,
+            dry_run=dry_run,
+            request=request,
         )
         return found
 

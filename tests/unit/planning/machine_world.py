@@ -1,0 +1,202 @@
+"""A small world with one Incident in it, and a witness who sees every write that the engine makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from incident_operator.api import names
+from incident_operator.cluster.fake import Call, FakeCluster, Write
+from incident_operator.faults import Stalled
+from incident_operator.planning.plan import Manifest, canonical
+from unit.actions.objects import Object, pod, revision, workload
+
+NAMESPACE, INCIDENT = "shop", "api-5xx"
+ADDRESS = ("10.1.2.3", 8080)
+OURS = frozenset({"Incident", "IncidentLedger", "Event"})
+LIVE = ("Intended", "Done")
+OVER = ("Resolved", "Cancelled", "Closed")
+
+
+class Clock:
+    """The time of day; it moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def world(clock: Clock, spec: Mapping[str, Any], *, autoscaled: bool) -> FakeCluster:
+    """Two Deployments with pods and revisions, maybe an HPA, and an Incident about them."""
+    fake = FakeCluster(clock=clock)
+    fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    for name in ("api", "web"):
+        fake.put(*deployment(name))
+    if autoscaled:
+        ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
+        bounds = {"scaleTargetRef": ref, "minReplicas": 2, "maxReplicas": 9}
+        meta = {"name": "api", "namespace": NAMESPACE}
+        fake.put({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": bounds})
+    meta = {"name": INCIDENT, "namespace": NAMESPACE}
+    fake.put({"apiVersion": names.API_VERSION, "kind": "Incident", "metadata": meta, "spec": dict(spec)})
+    fake.network.on_pod_network = True
+    return fake
+
+
+def deployment(name: str) -> list[Object]:
+    """A Deployment whose second revision runs, with its pods."""
+    thing = workload("Deployment", name, version="2", replicas=3)
+    return [thing, revision(thing, 1), revision(thing, 2), *(pod(thing, f"{name}-{each}", 2) for each in range(3))]
+
+
+def follow(fake: FakeCluster) -> None:
+    """What controllers do in time: status and pods become what the specs ask for."""
+    for key in [key for key in fake.objects if key[0] == "Deployment"]:
+        name, wanted = key[2], fake.objects[key]["spec"]["replicas"]
+        counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), wanted)
+        seen = {"observedGeneration": fake.objects[key]["metadata"]["generation"], **counts}
+        fake.edit(*key, lambda thing, seen=seen: thing.__setitem__("status", seen))
+        there = sorted(each for kind, _, each in fake.objects if kind == "Pod" and each.startswith(f"{name}-"))
+        for extra in there[wanted:]:
+            fake.take("Pod", NAMESPACE, extra)
+        fake.put(*(pod(fake.objects[key], f"{name}-n{each}", 2) for each in range(wanted - len(there))))
+
+
+def incident_of(fake: FakeCluster) -> Object | None:
+    return fake.objects.get(("Incident", NAMESPACE, INCIDENT))
+
+
+def status_of(fake: FakeCluster) -> Mapping[str, Any]:
+    return (incident_of(fake) or {}).get("status") or {}
+
+
+def conditions_of(fake: FakeCluster) -> dict[str, tuple[str, str]]:
+    return {each["type"]: (each["status"], each["reason"]) for each in status_of(fake).get("conditions", ())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One ledger entry as it is stored."""
+
+    id: tuple[str, str]
+    target: tuple[str, str]
+    state: str
+    release: str
+    request: str
+    since: str
+    message: str
+
+
+def ledger(fake: FakeCluster) -> list[Line]:
+    """The stored ledger, with the long parts from their pages."""
+    return [
+        Line(
+            (raw["step"], raw["key"]),
+            (raw["target"]["kind"], raw["target"]["name"]),
+            raw["state"],
+            raw["release"],
+            _request(fake, raw),
+            raw.get("intendedAt", ""),
+            raw.get("message", ""),
+        )
+        for raw in status_of(fake).get("ledger", ())
+    ]
+
+
+def _request(fake: FakeCluster, raw: Mapping[str, Any]) -> str:
+    if not raw.get("stored"):
+        return str(raw.get("request", ""))
+    page = fake.objects["IncidentLedger", NAMESPACE, raw["stored"]]["spec"]["entries"]
+    content = next(each["content"] for each in page if each["key"] == f"{raw['step']}/{raw['key']}")
+    return str(json.loads(content).get("request", ""))
+
+
+def field(kind: str, thing: Manifest | None) -> Any:
+    """What an Incident may have changed about an object, apart from a rollback."""
+    if thing is None:
+        return None
+    match kind:
+        case "Deployment":
+            return thing["spec"]["replicas"]
+        case "HorizontalPodAutoscaler":
+            return thing["spec"].get("minReplicas", 1), thing["spec"]["maxReplicas"]
+        case "Pod":
+            return (thing["metadata"].get("labels") or {}).get(names.ISOLATED)
+        case _:
+            return thing["metadata"]["uid"]
+
+
+class Witness:
+    """Sees each write before it is made, and what it changed."""
+
+    def __init__(self, fake: FakeCluster) -> None:
+        self.fake = fake
+        self.wrong: list[str] = []
+        self.effects: Counter[tuple[Any, ...]] = Counter()
+        self.first: dict[tuple[str, str], Manifest | None] = {}
+        """Objects as they were before we touched them."""
+        self._intents: dict[int, Line] = {}
+        self._read = 0
+
+    def see(self, call: Call) -> None:
+        """Before a write: is it on record as an intent, or does it put back what is?"""
+        if call.when != "before" or not call.is_write or call.ref.kind in OURS:
+            return
+        if not call.who.service_account:
+            self.wrong.append(f"the operator's own identity writes: {call}")
+        lines, target = ledger(self.fake), (call.ref.kind, call.ref.name)
+        sent = canonical(dataclasses.asdict(call.request)) if call.request else ""
+        intent = next((line for line in lines if line.state == "Intended" and line.request == sent), None)
+        if intent is None and not any(line.state in LIVE and line.target == target for line in lines):
+            self.wrong.append(f"no intent on record for {call.request}: {lines}")
+        if intent is not None:
+            self._intents[call.number] = intent
+            self._is_wanted(call)
+
+    def _is_wanted(self, call: Call) -> None:
+        incident = incident_of(self.fake)
+        spec = incident["spec"] if incident else {}
+        unwanted = [word for word in ("suspend", "cancel", "release") if spec.get(word)]
+        if incident is None or incident["metadata"].get("deletionTimestamp") or unwanted or spec["mode"] != "Enforce":
+            self.wrong.append(f"nobody wants {call.request} any more: {unwanted or incident}")
+
+    def writes(self) -> list[Write]:
+        """What was written since the last time, and not to our own objects; each intent may have one effect."""
+        new, self._read = self.fake.journal[self._read :], len(self.fake.journal)
+        found = [write for write in new if write.request.ref.kind not in OURS]
+        for write in found:
+            intent = self._intents.get(write.number)
+            if write.before == write.after:
+                continue
+            ref = write.request.ref
+            self.first.setdefault((ref.kind, ref.name), write.before)
+            if intent is None:
+                continue
+            self.effects[intent.id, intent.since] += 1
+            if self.effects[intent.id, intent.since] > 1:
+                self.wrong.append(f"the second effect of {intent}")
+        return found
+
+    def released(self, before: Mapping[tuple[str, str], Line]) -> None:
+        """Each entry that became Released left its target as it was before we touched it, or gone."""
+        for line in ledger(self.fake):
+            old = before.get(line.id)
+            if line.state != "Released" or (old is not None and old.state == "Released"):
+                continue
+            kind, name = line.target
+            first, now = self.first.pop(line.target, None), self.fake.objects.get((kind, NAMESPACE, name))
+            is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
+            if not is_gone and first is not None and field(kind, now) != field(kind, first):
+                self.wrong.append(f"{line} is not back at {field(kind, first)}: {field(kind, now)}")
+
+
+FORBIDDEN = Stalled("Forbidden", "could not do it as ServiceAccount shop/incident-responder: forbidden")

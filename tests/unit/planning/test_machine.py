@@ -1,0 +1,352 @@
+"""The engine against everything that can come in between: crashes, faults, other people, changed minds.
+
+Each rule is one thing that happens; the order is Hypothesis's. What must hold whatever happens is checked
+after each, by what is stored and by what was written, never by what the engine believes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.api import names
+from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.cluster.fake import Call, FakeCluster
+from incident_operator.engine.cycle import Engine
+from incident_operator.engine.keys import Key
+from incident_operator.engine.settings import EngineSettings
+from incident_operator.faults import Conflict, Fault, Waiting
+from incident_operator.planning.plan import Ref, Request
+from incident_operator.telemetry.metrics import Metrics
+from unit.planning.machine_world import (
+    ADDRESS,
+    FORBIDDEN,
+    INCIDENT,
+    LIVE,
+    NAMESPACE,
+    OVER,
+    Clock,
+    Witness,
+    conditions_of,
+    follow,
+    incident_of,
+    ledger,
+    status_of,
+    world,
+)
+
+KEY = Key(NAMESPACE, INCIDENT)
+ASKED = ("release", "cancel")
+METRICS = Metrics()
+
+
+class DeadError(BaseException):
+    """The process is gone: nothing catches this, and nothing is answered any more."""
+
+
+def step(name: str, action: str, params: dict[str, Any], kind: str = "Deployment", target: str = "api") -> Any:
+    return {"name": name, action: params, "targets": [{"kind": kind, "name": target}], "timeout": "60s"}
+
+
+POLICY = st.fixed_dictionaries(
+    {},
+    optional={
+        "release": st.sampled_from(["OnResolve", "Manual", "Never"]),
+        "onFailure": st.sampled_from(["Halt", "Continue", "Release"]),
+        "stage": st.just("together"),
+        "expiresAfter": st.just("90s"),
+    },
+)
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            step("down", "scale", {"replicas": 0}),
+            step("down", "scale", {"replicas": 5}),
+            step("cut", "isolate", {"direction": "Both"}, target="web"),
+            step("pod", "isolate", {"direction": "Egress"}, "Pod", "api-0"),
+            step("undo", "rolloutUndo", {}, target="web"),
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda each: each["name"],
+)
+CHECK = {"name": "answers", "http": {"service": "web", "port": "http", "path": "/"}, "timeout": "60s"}
+VERIFICATION = st.sampled_from([[], [{**CHECK, "for": "0s"}], [{**CHECK, "for": "3s"}]])
+FAULTS = st.sampled_from([Waiting("ApiUnreachable", "cut off"), Conflict("in between"), FORBIDDEN])
+NTH = st.integers(1, 40)
+WHEN = st.sampled_from(["before", "after"])
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """One Incident, one engine at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = Clock()
+        self.asked: set[str] = set()
+        self.is_dead = False
+
+    @initialize(
+        steps=STEPS, more=st.lists(POLICY, min_size=3, max_size=3), checks=VERIFICATION, autoscaled=st.booleans()
+    )
+    def begin(self, steps: list[Any], more: list[Any], checks: list[Any], autoscaled: bool) -> None:
+        spec = {"title": "t", "type": "Outage", "severity": "SEV-2", "mode": "Enforce", "verification": checks}
+        spec["targets"] = [{"kind": "Deployment", "name": "api"}]
+        spec["containment"] = [{**each, **policy} for each, policy in zip(steps, more, strict=False)]
+        self.fake: FakeCluster = world(self.clock, spec, autoscaled=autoscaled)
+        self.witness = Witness(self.fake)
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        """A new process knows nothing but what is stored."""
+        self.engine = Engine(
+            self.fake, actions=ACTIONS, checks=CHECKS, settings=EngineSettings(), clock=self.clock, metrics=METRICS
+        )
+
+    def run(self, hook: Callable[[Call], None] = lambda _: None) -> None:
+        """One look, with the witness at every call."""
+
+        def seen(call: Call) -> None:
+            if self.is_dead:
+                raise DeadError
+            hook(call)
+            self.witness.see(call)
+
+        before = {line.id: line for line in ledger(self.fake)}
+        is_over, version = status_of(self.fake).get("phase") in OVER, self.version
+        self.fake.on_call(seen)
+        self.runner.run(self._look())
+        self.fake.on_call()
+        writes = self.witness.writes()
+        if is_over:
+            self.quiet_at_the_end(writes, version)
+        self.witness.released(before)
+        self.clock.move(1)
+
+    @property
+    def version(self) -> str:
+        found = incident_of(self.fake)
+        return str(found["metadata"]["resourceVersion"]) if found else ""
+
+    async def _look(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        try:
+            await self.engine.step(KEY)
+        except (Fault, DeadError):
+            pass
+        left = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def quiet_at_the_end(self, writes: list[Any], version: str) -> None:
+        assert not writes, f"a finished Incident still writes: {writes}"
+        incident = incident_of(self.fake)
+        if incident and not self.has_news:
+            assert incident["metadata"]["resourceVersion"] == version, "a finished Incident was written to again"
+
+    @property
+    def has_news(self) -> bool:
+        found = incident_of(self.fake) or {"metadata": {"generation": 0}}
+        leaving = found["metadata"].get("deletionTimestamp")
+        return bool(leaving) or self.last_generation != found["metadata"]["generation"]
+
+    last_generation = 0
+
+    @rule(times=st.integers(1, 4), follows=st.booleans())
+    def look(self, times: int, follows: bool) -> None:
+        for _ in range(times):
+            if follows:
+                follow(self.fake)
+            self.last_generation = status_of(self.fake).get("observedGeneration", -1)
+            self.run()
+
+    @rule(nth=NTH, when=WHEN)
+    def crash(self, nth: int, when: str) -> None:
+        """Killed at a call, or just after it took effect."""
+        count = 0
+
+        def hook(call: Call) -> None:
+            nonlocal count
+            count += call.when == when
+            if count == nth and call.when == when:
+                self.is_dead = True
+                raise DeadError
+
+        self.last_generation = -1
+        self.run(hook)
+        self.is_dead = False
+        self.restart()
+
+    @rule(nth=NTH, when=WHEN, fault=FAULTS)
+    def break_down(self, nth: int, when: str, fault: Fault) -> None:
+        """One call fails; where it fails after it took effect, nobody can know."""
+        count = 0
+
+        def hook(call: Call) -> None:
+            nonlocal count
+            count += call.when == when
+            if count == nth and call.when == when:
+                raise fault if when == "before" else Waiting("ApiUnreachable", "no answer")
+
+        self.last_generation = -1
+        self.run(hook)
+
+    @rule(replicas=st.integers(0, 6))
+    def somebody_scales(self, replicas: int) -> None:
+        self.fake.edit("Deployment", NAMESPACE, "api", lambda thing: thing["spec"].update(replicas=replicas))
+        self.foreign("Deployment", "api")
+
+    @rule(name=st.sampled_from(["api", "web"]))
+    def somebody_deploys(self, name: str) -> None:
+        """Another template, of which nobody knows anything."""
+
+        def change(thing: Any) -> None:
+            thing["spec"]["template"]["spec"]["containers"][0]["image"] = f"registry/{name}:{self.clock.now:%H%M%S}"
+
+        self.fake.edit("Deployment", NAMESPACE, name, change)
+
+    @rule(name=st.sampled_from(["api", "web"]))
+    def somebody_replaces(self, name: str) -> None:
+        """Another object under the same name."""
+        there = self.fake.objects["Deployment", NAMESPACE, name]
+        self.fake.put({**there, "metadata": {**there["metadata"], "uid": f"{name}-{self.clock.now:%H%M%S}"}})
+        self.foreign("Deployment", name)
+
+    @rule(drop=st.booleans())
+    def somebody_edits_policies(self, drop: bool) -> None:
+        for key in [key for key in self.fake.objects if key[0] == "NetworkPolicy"]:
+            if drop:
+                self.fake.take(*key)
+            else:
+                self.fake.edit(*key, lambda thing: thing["spec"].update(ingress=[{}]))
+
+    @precondition(lambda self: ("HorizontalPodAutoscaler", NAMESPACE, "api") in self.fake.objects)
+    @rule(most=st.integers(3, 12))
+    def somebody_moves_the_bounds(self, most: int) -> None:
+        key = ("HorizontalPodAutoscaler", NAMESPACE, "api")
+        self.fake.edit(*key, lambda thing: thing["spec"].update(minReplicas=2, maxReplicas=most))
+        self.foreign("HorizontalPodAutoscaler", "api")
+
+    @rule()
+    def a_pod_goes(self) -> None:
+        if ("Pod", NAMESPACE, "api-0") in self.fake.objects:
+            self.fake.take("Pod", NAMESPACE, "api-0")
+
+    def foreign(self, kind: str, name: str) -> None:
+        """What somebody else chose is what counts from now on, unless we hold it."""
+        if not any(line.target == (kind, name) and line.state in LIVE for line in ledger(self.fake)):
+            self.witness.first.pop((kind, name), None)
+
+    @rule(answer=st.sampled_from([(200, 1), (503, 1), None]))
+    def the_service_answers(self, answer: tuple[int, int] | None) -> None:
+        unseen = Waiting("ServiceUnreachable", "no endpoints")
+        self.fake.network.answers[NAMESPACE, "web"] = answer or unseen
+
+    @rule(reachable=st.booleans())
+    def the_network_changes(self, reachable: bool) -> None:
+        self.fake.network.reachable = {ADDRESS} if reachable else set()
+
+    @rule(seconds=st.sampled_from([5, 30, 100, 200]))
+    def time_passes(self, seconds: int) -> None:
+        self.clock.move(seconds)
+
+    @precondition(lambda self: incident_of(self.fake) is not None)
+    @rule()
+    def asked_to_try_again(self) -> None:
+        value = f"{self.clock.now:%Y-%m-%dT%H:%M:%SZ}"
+        self._edit(lambda thing: thing["metadata"].setdefault("annotations", {}).update({names.REQUESTED_AT: value}))
+
+    @precondition(lambda self: incident_of(self.fake) is not None)
+    @rule(field=st.sampled_from(["suspend", "release", "cancel"]), value=st.booleans())
+    def asked_to_stop(self, field: str, value: bool) -> None:
+        if field in ASKED and (not value or self.asked):
+            return
+        self.asked |= {field} & set(ASKED)
+        self._edit(lambda thing: thing["spec"].update({field: value}))
+
+    @precondition(lambda self: incident_of(self.fake) is not None)
+    @rule(replicas=st.sampled_from([0, 1, 5]), mode=st.sampled_from(["Enforce", "Enforce", "Observe"]))
+    def changed_its_mind(self, replicas: int, mode: str) -> None:
+        def change(thing: Any) -> None:
+            thing["spec"]["mode"] = mode
+            for each in thing["spec"]["containment"]:
+                if "scale" in each:
+                    each["scale"] = {"replicas": replicas}
+
+        self._edit(change)
+
+    def _edit(self, change: Callable[[Any], None]) -> None:
+        self.fake.edit("Incident", NAMESPACE, INCIDENT, change)
+
+    @precondition(lambda self: incident_of(self.fake) is not None)
+    @rule()
+    def deleted(self) -> None:
+        found = incident_of(self.fake)
+        assert found is not None
+        ref = Ref("Incident", INCIDENT, NAMESPACE, found["metadata"]["uid"])
+        self.runner.run(self.fake.send(Request("delete", ref)))
+
+    @invariant()
+    def nothing_is_wrong_with_any_write(self) -> None:
+        if hasattr(self, "witness"):
+            assert not self.witness.wrong, "\n".join(self.witness.wrong)
+
+    @invariant()
+    def it_is_never_reconciling_and_stalled(self) -> None:
+        if hasattr(self, "fake"):
+            assert not {"Reconciling", "Stalled"} <= conditions_of(self.fake).keys()
+
+    @invariant()
+    def it_is_never_resolved_on_what_is_not_known(self) -> None:
+        if not hasattr(self, "fake") or "release" in self.asked:
+            return
+        if conditions_of(self.fake).get("Ready") == ("True", "Resolved"):
+            found, status = incident_of(self.fake), status_of(self.fake)
+            assert found is not None
+            said = [(each["verdict"], each["passed"]) for each in status.get("verification", ())]
+            assert said == [("Pass", True)] * len(found["spec"]["verification"]), said
+
+    @invariant()
+    def what_is_over_holds_nothing_that_was_to_go_back(self) -> None:
+        if hasattr(self, "fake") and status_of(self.fake).get("phase") in OVER:
+            held = [line for line in ledger(self.fake) if line.state in LIVE and line.release == "OnResolve"]
+            assert not held, f"over, and still held: {held}"
+
+    def teardown(self) -> None:
+        """Left in peace and deleted, every Incident comes to its end, and leaves nothing of its own."""
+        if hasattr(self, "fake"):
+            if incident_of(self.fake) is not None:
+                self.deleted()
+            for _ in range(12):
+                self.last_generation = -1
+                self.run()
+                self.clock.move(60)
+            self.nothing_is_wrong_with_any_write()
+            assert incident_of(self.fake) is None, f"deleted, and still there: {conditions_of(self.fake)}"
+        self.runner.close()
+
+
+FEW = settings(
+    max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+)
+
+
+class TestEngine(EngineMachine.TestCase):  # type: ignore[name-defined, misc]
+    settings = FEW
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+class TestEngineLong(EngineMachine.TestCase):  # type: ignore[name-defined, misc]
+    settings = settings(FEW, max_examples=3000, stateful_step_count=50)

@@ -185,8 +185,8 @@ class TestSecurityTeam:
             assert "ResponsePolicy hands-off allows mode Observe at most" in message
             assert space.list("networkpolicies") == []
         finally:
-            running.stop()
             space.delete()
+            running.stop()
             kubectl("wait", "--for=delete", "namespace/forensics", "--timeout=60s")
 
 

@@ -62,10 +62,21 @@ class Engine:
         self._ids = IdBook(cluster)
         self._memories: dict[Key, Memory] = {}
         self._echoes: dict[str, None] = {}
+        self._unread: dict[Key, Manifest] = {}
 
-    def is_echo(self, resource_version: str) -> bool:
-        """Whether a version of an Incident is one that we wrote ourselves a moment ago."""
-        return resource_version in self._echoes
+    def is_news(self, key: Key, seen: Manifest | None) -> bool:
+        """Whether an Incident as the watch saw it needs a look: it does not, where we wrote that ourselves.
+
+        One that nobody has looked at yet is kept, so that the first look need not read it again: were
+        it changed in between, the first write of its status would fail, for that has an optimistic lock.
+        """
+        if seen is None:
+            return True
+        if seen["metadata"].get("resourceVersion") in self._echoes:
+            return False
+        if (seen.get("status") or {}).get("observedGeneration", -1) == -1:
+            self._unread[key] = seen
+        return True
 
     def _written(self, resource_version: str) -> None:
         self._echoes[resource_version] = None
@@ -77,7 +88,7 @@ class Engine:
 
         Raises Waiting to be stepped again after its delay. Every other outcome is in status.
         """
-        incident = await self._cluster.find("Incident", key.namespace, key.name)
+        incident = self._unread.pop(key, None) or await self._cluster.find("Incident", key.namespace, key.name)
         if incident is None:
             memory = self._memories.pop(key, None)
             if memory is not None:

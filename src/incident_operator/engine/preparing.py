@@ -12,6 +12,7 @@ from incident_operator.engine import planner
 from incident_operator.engine.case import Case
 from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
+from incident_operator.engine.reading import Lists
 from incident_operator.planning.plan import Plan
 from incident_operator.planning.progress import merged
 
@@ -26,6 +27,7 @@ class Preparer:
         self._actions = actions
         self._policies = policies
         self._preview = preview
+        self._lists = Lists()
 
     async def plan(self, case: Case, asked: str, number: str) -> None:
         """Make the plan; the finalizer goes on meanwhile, before anything can be written."""
@@ -58,8 +60,16 @@ class Preparer:
         return next((policy.service_account for policy in policies if policy.service_account), names.RESPONDER)
 
     async def _made(self, case: Case, account: str) -> Plan:
-        plan = await planner.make_plan(case.hands, self._actions, case.incident, case.wishes)
-        return await self._preview.of(case.hands, plan, case.meta["namespace"], account)
+        namespace = case.meta["namespace"]
+        reader = self._lists.reader(case.hands, account)
+        # The survey is begun beside the first reads, because everything after them waits for it.
+        survey = asyncio.create_task(self._preview.surveyor.of(reader, namespace, account))
+        try:
+            plan = await planner.make_plan(reader, self._actions, case.incident, case.wishes)
+            return await self._preview.of(case.hands, plan, await survey, namespace, account)
+        finally:
+            survey.cancel()
+            await asyncio.gather(survey, return_exceptions=True)
 
     def _adopt(self, case: Case, plan: Plan, account: str) -> None:
         """Put the plan on record, and say whether it replaces another."""

@@ -15,7 +15,7 @@ from incident_operator.engine.fresh import Fresh
 from incident_operator.engine.rights import Right, attributes, named, needed
 from incident_operator.engine.surveying import Surveyor
 from incident_operator.faults import Conflict, NotFound, Stalled
-from incident_operator.planning.blast import measure
+from incident_operator.planning.blast import Survey, measure
 from incident_operator.planning.differences import diff
 from incident_operator.planning.plan import Change, Manifest, Plan, Request
 
@@ -28,10 +28,10 @@ class Preview:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._surveyor = Surveyor()
+        self.surveyor = Surveyor()
         self._granted: Fresh[tuple[str, str, Right], bool] = Fresh(REVIEW_SECONDS)
 
-    async def of(self, hands: Hands, plan: Plan, namespace: str, account: str) -> Plan:
+    async def of(self, hands: Hands, plan: Plan, survey: Survey, namespace: str, account: str) -> Plan:
         """The plan with the diff and the blast radius of each write.
 
         Raises Stalled("Forbidden") that names each right that is missing; Conflict if the world has moved since
@@ -40,7 +40,7 @@ class Preview:
         changes = [change for step in plan.steps for change in step.changes]
         results = await asyncio.gather(
             self._refuse_forbidden(hands, changes, namespace, account),
-            *(self._seen(hands, change, namespace, account) for change in changes),
+            *(_seen(hands, change, survey) for change in changes),
             return_exceptions=True,
         )
         for result in results:
@@ -49,18 +49,6 @@ class Preview:
         seen = iter([result for result in results if isinstance(result, Change)])
         steps = [dataclasses.replace(step, changes=tuple(next(seen) for _ in step.changes)) for step in plan.steps]
         return Plan(tuple(steps))
-
-    async def _seen(self, hands: Hands, change: Change, namespace: str, account: str) -> Change:
-        """One change with what its dry run says, and what it takes away."""
-        blast = None
-        if change.reach is not None:
-            survey, difference = await asyncio.gather(
-                self._surveyor.of(hands, namespace, account), _difference(hands, change.request)
-            )
-            blast = measure(change.reach, survey)
-        else:
-            difference = await _difference(hands, change.request)
-        return dataclasses.replace(change, diff=difference, blast=blast)
 
     async def _refuse_forbidden(self, hands: Hands, changes: Sequence[Change], namespace: str, account: str) -> None:
         """Ask for every right that the writes need; Stalled names all that are missing."""
@@ -80,6 +68,12 @@ class Preview:
             return await self._granted.get((namespace, account, right), lambda: _review(hands, right, namespace))
         except _NotGrantedError:
             return False
+
+
+async def _seen(hands: Hands, change: Change, survey: Survey) -> Change:
+    """One change with what its dry run says, and what it takes away."""
+    blast = None if change.reach is None else measure(change.reach, survey)
+    return dataclasses.replace(change, diff=await _difference(hands, change.request), blast=blast)
 
 
 class _NotGrantedError(Exception):

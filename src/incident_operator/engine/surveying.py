@@ -11,13 +11,13 @@ from typing import Any
 
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.fresh import Fresh
+from incident_operator.engine.reading import LIST_SECONDS
 from incident_operator.faults import Stalled
 from incident_operator.planning.blast import PodSeen, Survey
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.selectors import is_finished, is_leaving, labels_of
 
-FRESH_SECONDS = 2.0
 CONSUMERS_SECONDS = 30.0
 """Who names which Service changes with deployments only, and takes the longest to list."""
 CONSUMERS = ("Deployment", "StatefulSet")
@@ -30,7 +30,6 @@ RULES = (
 )
 """What the responder needs for the blast radius; without it that is unknown, and a policy with limits refuses."""
 
-Surveys = Fresh[tuple[str, str], Survey]
 Key = tuple[str, str]
 
 
@@ -39,7 +38,7 @@ class Surveyor:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._surveys: Fresh[Key, Survey] = Fresh(FRESH_SECONDS)
+        self._surveys: Fresh[Key, Survey] = Fresh(LIST_SECONDS)
         self._texts: Fresh[Key, Mapping[str, str] | None] = Fresh(CONSUMERS_SECONDS)
 
     async def of(self, reader: Reader, namespace: str, account: str) -> Survey:

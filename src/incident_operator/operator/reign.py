@@ -29,6 +29,7 @@ from incident_operator.operator.queue import Urgency, WorkQueue
 from incident_operator.operator.relist import Relist
 from incident_operator.operator.supervisor import supervise
 from incident_operator.operator.work import Crew
+from incident_operator.planning.plan import Manifest
 from incident_operator.telemetry.metrics import Metrics
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.run")
@@ -112,14 +113,14 @@ def _loops(
 ) -> Mapping[str, Coroutine[Any, Any, None]]:
     """Everything that goes on for ever beside the workers, by name."""
 
-    def put(key: Key, urgency: Urgency | None, version: str) -> None:
-        if not parts.engine.is_echo(version):
+    def put(key: Key, urgency: Urgency | None, seen: Manifest | None) -> None:
+        if parts.engine.is_news(key, seen):
             parts.queue.put(key, urgency=urgency)
 
-    def notice(key: Key, urgency: Urgency | None, version: str) -> None:
+    def notice(key: Key, urgency: Urgency | None, seen: Manifest | None) -> None:
         """Called in kopf's thread; at the very end our loop may be gone already."""
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(functools.partial(put, key, urgency, version))
+            loop.call_soon_threadsafe(functools.partial(put, key, urgency, seen))
 
     async def watching(stop: asyncio.Event) -> None:
         await watch.watch(

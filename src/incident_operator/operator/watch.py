@@ -19,9 +19,10 @@ from incident_operator.engine.keys import Key
 from incident_operator.operator.login import Ear, Load, session_for
 from incident_operator.operator.queue import Urgency, urgency_of
 from incident_operator.operator.relist import key_of, may_need_work
+from incident_operator.planning.plan import Manifest
 
-Notice = Callable[[Key, Urgency | None, str], None]
-"""Told of each Incident that may need a look, how urgent it is where that is known, and which version of it was seen.
+Notice = Callable[[Key, Urgency | None, Manifest | None], None]
+"""Told of each Incident that may need a look, how urgent it is and how it was seen, where that is known.
 
 Called in kopf's thread.
 """
@@ -40,17 +41,20 @@ def register(registry: kopf.OperatorRegistry, notice: Notice, load: Load, ear: E
         return await session_for(await load(), ear)
 
     @kopf.on.event(names.GROUP, names.VERSION, "incidents", registry=registry)
-    async def changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name for it
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
         """Put the Incident on the queue; what happened to it is found out by looking at it."""
-        if type == "DELETED" or may_need_work(body):
-            notice(key_of(body), urgency_of(body), body["metadata"].get("resourceVersion", ""))
+        seen: Any = event["object"]
+        if event["type"] == "DELETED":
+            notice(key_of(seen), urgency_of(seen), None)
+        elif may_need_work(seen):
+            notice(key_of(seen), urgency_of(seen), seen)
 
     @kopf.on.event(names.GROUP, names.VERSION, "incidentapprovals", registry=registry)
     async def approved(body: kopf.Body, **_: Any) -> None:
         """Somebody has said yes or no: the Incident is looked at."""
         incident = (body.get("spec") or {}).get("incident")
         if incident:
-            notice(Key(body["metadata"]["namespace"], incident), None, "")
+            notice(Key(body["metadata"]["namespace"], incident), None, None)
 
 
 def settings() -> kopf.OperatorSettings:

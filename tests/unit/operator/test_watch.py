@@ -48,7 +48,7 @@ class Watching:
         return Configuration(self._url)
 
     async def main(self, stop: asyncio.Event) -> None:
-        def notice(key: Key, urgency: Urgency | None, _version: str) -> None:
+        def notice(key: Key, urgency: Urgency | None, _seen: Any) -> None:
             self.noticed.append((key, urgency))
 
         await watch.watch(notice, self.load, self.ear, self.namespaces, stop)

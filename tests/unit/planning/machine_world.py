@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ from unit.actions.objects import Object, pod, revision, workload
 NAMESPACE, INCIDENT = "shop", "api-5xx"
 ADDRESS = ("10.1.2.3", 8080)
 OURS = frozenset({"Incident", "IncidentLedger", "Event"})
+Touched = list[tuple[str, str]]
+"""Kinds and names of what somebody else wrote to."""
 LIVE = ("Intended", "Done")
 OVER = ("Resolved", "Cancelled", "Closed")
 
@@ -33,6 +35,9 @@ class Clock:
 
     def move(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+Somebody = Callable[[FakeCluster, Clock], Touched]
 
 
 def world(clock: Clock, spec: Mapping[str, Any], *, autoscaled: bool) -> FakeCluster:
@@ -135,6 +140,83 @@ def field(kind: str, thing: Manifest | None) -> Any:
             return thing["metadata"]["uid"]
 
 
+def scales(replicas: int) -> Somebody:
+    def act(fake: FakeCluster, _: Clock) -> Touched:
+        fake.edit("Deployment", NAMESPACE, "api", lambda thing: thing["spec"].update(replicas=replicas))
+        return [("Deployment", "api")]
+
+    return act
+
+
+def deploys(name: str) -> Somebody:
+    """Another template, of which nobody knows anything."""
+
+    def act(fake: FakeCluster, clock: Clock) -> Touched:
+        image = f"registry/{name}:{clock.now:%H%M%S}"
+        fake.edit(
+            "Deployment",
+            NAMESPACE,
+            name,
+            lambda thing: thing["spec"]["template"]["spec"]["containers"][0].update(image=image),
+        )
+        return [("Deployment", name)]
+
+    return act
+
+
+def replaces(name: str) -> Somebody:
+    """Another object under the same name."""
+
+    def act(fake: FakeCluster, clock: Clock) -> Touched:
+        there = fake.objects["Deployment", NAMESPACE, name]
+        fake.put({**there, "metadata": {**there["metadata"], "uid": f"{name}-{clock.now:%H%M%S}"}})
+        return [("Deployment", name)]
+
+    return act
+
+
+def moves_bounds(most: int) -> Somebody:
+    def act(fake: FakeCluster, _: Clock) -> Touched:
+        key = ("HorizontalPodAutoscaler", NAMESPACE, "api")
+        if key not in fake.objects:
+            return []
+        fake.edit(*key, lambda thing: thing["spec"].update(minReplicas=2, maxReplicas=most))
+        return [("HorizontalPodAutoscaler", "api")]
+
+    return act
+
+
+def lifts_policies(fake: FakeCluster, _: Clock) -> Touched:
+    found = [key for key in fake.objects if key[0] == "NetworkPolicy"]
+    for key in found:
+        fake.take(*key)
+    return [(key[0], key[2]) for key in found]
+
+
+def opens_policies(fake: FakeCluster, _: Clock) -> Touched:
+    found = [key for key in fake.objects if key[0] == "NetworkPolicy"]
+    for key in found:
+        fake.edit(*key, lambda thing: thing["spec"].update(ingress=[{}]))
+    return [(key[0], key[2]) for key in found]
+
+
+def deletes_the_pod(fake: FakeCluster, _: Clock) -> Touched:
+    if ("Pod", NAMESPACE, "api-0") in fake.objects:
+        fake.take("Pod", NAMESPACE, "api-0")
+    return []
+
+
+SOMEBODY: list[Somebody] = [
+    *map(scales, (0, 3, 4, 6)),
+    *map(deploys, ("api", "web")),
+    *map(replaces, ("api", "web")),
+    *map(moves_bounds, (9, 12)),
+    lifts_policies,
+    opens_policies,
+    deletes_the_pod,
+]
+
+
 class Witness:
     """Sees each write before it is made, and what it changed."""
 
@@ -166,7 +248,7 @@ class Witness:
         incident = incident_of(self.fake)
         spec = incident["spec"] if incident else {}
         unwanted = [word for word in ("suspend", "cancel", "release") if spec.get(word)]
-        if incident is None or incident["metadata"].get("deletionTimestamp") or unwanted or spec["mode"] != "Enforce":
+        if incident is None or incident["metadata"].get("deletionTimestamp") or unwanted:
             self.wrong.append(f"nobody wants {call.request} any more: {unwanted or incident}")
 
     def writes(self) -> list[Write]:
@@ -179,12 +261,28 @@ class Witness:
                 continue
             ref = write.request.ref
             self.first.setdefault((ref.kind, ref.name), write.before)
-            if intent is None:
+            if intent is None or self._is_moved_by_autoscaler((ref.kind, ref.name)):
                 continue
-            self.effects[intent.id, intent.since] += 1
-            if self.effects[intent.id, intent.since] > 1:
+            self.effects[intent.target, intent.id, intent.since] += 1
+            if self.effects[intent.target, intent.id, intent.since] > 1:
                 self.wrong.append(f"the second effect of {intent}")
         return found
+
+    def forget(self, kind: str, name: str) -> None:
+        """Somebody else wrote to this object: what we did to it before is not to be seen any more."""
+        for key in [key for key in self.effects if key[0] == (kind, name)]:
+            del self.effects[key]
+
+    def _is_moved_by_autoscaler(self, target: tuple[str, str]) -> bool:
+        """Replicas that an autoscaler sets are nobody's decision: written whatever they are, and its to choose."""
+        return target == ("Deployment", "api") and ("HorizontalPodAutoscaler", NAMESPACE, "api") in self.fake.objects
+
+    def intended(self, before: Mapping[tuple[str, str], Line]) -> None:
+        """Nothing new is intended where only a plan is asked for; an intent of before may still be carried out."""
+        spec = (incident_of(self.fake) or {"spec": {}})["spec"]
+        new = [line for line in ledger(self.fake) if line.state == "Intended" and before.get(line.id) != line]
+        if new and spec["mode"] != "Enforce":
+            self.wrong.append(f"intended in mode {spec['mode']}: {new}")
 
     def released(self, before: Mapping[tuple[str, str], Line]) -> None:
         """Each entry that became Released left its target as it was before we touched it, or gone."""
@@ -194,6 +292,8 @@ class Witness:
                 continue
             kind, name = line.target
             first, now = self.first.pop(line.target, None), self.fake.objects.get((kind, NAMESPACE, name))
+            if line.message and self._is_moved_by_autoscaler(line.target):
+                continue
             is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
             if not is_gone and first is not None and field(kind, now) != field(kind, first):
                 self.wrong.append(f"{line} is not back at {field(kind, first)}: {field(kind, now)}")

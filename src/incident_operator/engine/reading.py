@@ -1,0 +1,80 @@
+"""Reads for planning: whole lists of a namespace, a moment old at most, shared by all who plan there at the same time.
+
+A burst of Incidents in one namespace asks for the same lists; each write carries its own
+precondition, so a list that is a fifth of a second old can make a write fail, never wrong.
+What a step has led to is always read anew (``stepping.settle``), never from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from incident_operator.cluster.port import Reader
+from incident_operator.engine.fresh import Fresh
+from incident_operator.planning.plan import Manifest
+from incident_operator.planning.selectors import labels_of, matches
+
+LIST_SECONDS = 0.2
+GROUPS_SECONDS = 60.0
+
+ListKey = tuple[str, str, str]
+"""Namespace, ServiceAccount and kind."""
+
+
+class Lists:
+    """Lists of a moment ago, by namespace, ServiceAccount and kind."""
+
+    def __init__(self) -> None:
+        """Have read nothing yet."""
+        self._lists: Fresh[ListKey, Sequence[Manifest]] = Fresh(LIST_SECONDS)
+        self._groups: Fresh[str, frozenset[str]] = Fresh(GROUPS_SECONDS)
+
+    def reader(self, reader: Reader, account: str) -> PlanningReader:
+        """A reader that shares its lists with all others of this ServiceAccount."""
+        return PlanningReader(reader, account, self._lists, self._groups)
+
+
+class PlanningReader:
+    """Reads as one identity; implements ``port.Reader``."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        account: str,
+        lists: Fresh[ListKey, Sequence[Manifest]],
+        groups: Fresh[str, frozenset[str]],
+    ) -> None:
+        """Read through this reader what is not known."""
+        self._reader = reader
+        self._account = account
+        self._lists = lists
+        self._groups = groups
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest:
+        """One object, read anew."""
+        return await self._reader.get(kind, namespace, name)
+
+    async def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object or None, read anew."""
+        return await self._reader.find(kind, namespace, name)
+
+    async def list(self, kind: str, namespace: str, selector: Mapping[str, Any] | None = None) -> Sequence[Manifest]:
+        """The whole list of the namespace, and of it what the selector finds."""
+        key = (namespace, self._account, kind)
+        found = await self._lists.get(key, lambda: self._reader.list(kind, namespace))
+        return found if selector is None else [each for each in found if matches(selector, labels_of(each))]
+
+    async def groups(self) -> frozenset[str]:
+        """The API groups, which change when something is installed."""
+        return await self._groups.get("", self._reader.groups)
+
+    async def through_service(
+        self, namespace: str, service: str, port: str, path: str, *, timeout_seconds: float
+    ) -> tuple[int, int]:
+        """Ask a Service now."""
+        return await self._reader.through_service(namespace, service, port, path, timeout_seconds=timeout_seconds)
+
+    async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
+        """Try a connection now."""
+        return await self._reader.connects(address, port, timeout_seconds=timeout_seconds)

@@ -1,0 +1,159 @@
+"""The API server's own account of who wrote what: the witness that no fault of the operator can fool."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+OURS = "incident-operator.dev"
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+SUCCESS = range(200, 300)
+
+
+@dataclasses.dataclass(frozen=True)
+class Write:
+    """One write as the API server carried it out, or refused it."""
+
+    began: str
+    ended: str
+    agent: str
+    """The proxy that it came through."""
+    user: str
+    """Whom it was made as: the ServiceAccount where one was impersonated."""
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+    uri: str
+    request: Any
+    response: Any
+
+    @property
+    def is_made(self) -> bool:
+        return self.code in SUCCESS and "dryRun=All" not in self.uri
+
+    @property
+    def is_status_of_incident(self) -> bool:
+        return self.resource == "incidents/status"
+
+    @property
+    def is_on_target(self) -> bool:
+        """Whether it is about anything but Incidents and their kin."""
+        return f"/apis/{OURS}/" not in self.uri
+
+
+class AuditLog:
+    """The audit log from a place on; each reader has its own place."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin at its end."""
+        self._path = path
+        self._at = path.stat().st_size
+        self._found: list[Write] = []
+
+    def begin(self) -> None:
+        """Leave out what has been written so far."""
+        self._at, self._found = self._path.stat().st_size, []
+
+    def writes(self, namespace: str) -> list[Write]:
+        """Every write about a namespace since ``begin``, in the order in which they ended."""
+        self._found += self._more()
+        return [write for write in self._found if write.namespace == namespace]
+
+    def _more(self) -> Iterator[Write]:
+        with self._path.open("rb") as log:
+            log.seek(self._at)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    return  # the rest of it is still being written
+                self._at += len(line)
+                event = json.loads(line)
+                if event["stage"] == "ResponseComplete" and event["verb"] in WRITES:
+                    yield _write(event)
+
+
+def _write(event: dict[str, Any]) -> Write:
+    about, answer = event.get("objectRef") or {}, event.get("responseObject")
+    resource = about.get("resource", "") + (f"/{about['subresource']}" if about.get("subresource") else "")
+    name = about.get("name") or ((answer or {}).get("metadata") or {}).get("name", "")
+    return Write(
+        event["requestReceivedTimestamp"],
+        event["stageTimestamp"],
+        event.get("userAgent", ""),
+        (event.get("impersonatedUser") or event["user"])["username"],
+        event["verb"],
+        resource,
+        about.get("namespace", ""),
+        name,
+        (event.get("responseStatus") or {}).get("code", 0),
+        event["requestURI"],
+        event.get("requestObject"),
+        answer,
+    )
+
+
+Effects = dict[str, int]
+
+
+def effects(writes: list[Write], mask: Callable[[str], str]) -> Effects:
+    """How often each target was changed: a write that left its object as it was is none."""
+    versions: dict[str, set[str]] = collections.defaultdict(set)
+    for number, write in enumerate(writes):
+        if not write.is_made or not write.is_on_target:
+            continue
+        version = ((write.response or {}).get("metadata") or {}).get("resourceVersion") or f"write {number}"
+        versions[f"{write.verb} {write.resource} {mask(write.name)}"].add(version)
+    return {what: len(found) for what, found in sorted(versions.items())}
+
+
+def unannounced(writes: list[Write]) -> list[str]:
+    """Changes of targets that no status patch had announced, as Intended or as what is put back, before they began."""
+    announced: list[tuple[str, set[str]]] = []
+    for write in writes:
+        if write.is_status_of_incident and write.code in SUCCESS:
+            announced.append((write.ended, _named(write.request)))
+    return [
+        f"{write.verb} {write.resource} {write.name} at {write.began}"
+        for write in writes
+        if write.is_made
+        and write.is_on_target
+        and not any(ended <= write.began and _key(write) in found for ended, found in announced)
+    ]
+
+
+KINDS = {
+    "pods": "Pod",
+    "deployments": "Deployment",
+    "statefulsets": "StatefulSet",
+    "networkpolicies": "NetworkPolicy",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
+}
+HELD = ("Intended", "Done")
+
+
+def _key(write: Write) -> str:
+    return f"{KINDS[write.resource.partition('/')[0]]}/{write.name}"
+
+
+def _named(patch: Any) -> set[str]:
+    """The targets of the entries that a status patch says are intended, or in force."""
+    found: set[str] = set()
+    for operation in patch or ():
+        value = operation.get("value") if operation.get("path") == "/status" else None
+        for entry in (value or {}).get("ledger") or ():
+            if entry.get("state") in HELD:
+                found.add(f"{entry['target']['kind']}/{entry['target']['name']}")
+    return found
+
+
+def masker(run: str) -> Callable[[str], str]:
+    """Puts a word for what is another one in each run: the run's own name, and names that are generated from it."""
+    made = re.compile(rf"(incident-)?{re.escape(run)}(-[a-z]+)?(-[0-9a-f]{{8,10}})?(?![\w])")
+    digest = re.compile(r"\b[0-9a-f]{64}\b")
+    return lambda text: digest.sub("DIGEST", made.sub(lambda found: f"{found[1] or ''}RUN{found[2] or ''}{'-#' if found[3] else ''}", text))

@@ -1,0 +1,103 @@
+"""A lab with an audit log, two lanes on it, and the reference courses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.access import Access
+from faults.lane import Lane
+from faults.matrix import TALLY, References, make_reference
+from tests_support.cluster import Kubectl
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+POLICY = Path(__file__).resolve().parent / "audit-policy.yaml"
+LANES = 2
+MakeLane = Callable[..., Lane]
+
+
+@pytest.fixture(scope="session")
+def witnessed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A lab of pretend nodes whose API server keeps an audit log.
+
+    ``INCIDENT_FAULTS_LAB`` names a folder in which it may stay up from one session to the next.
+    """
+    from incident_operator.lab import Lab
+
+    kept = os.environ.get("INCIDENT_FAULTS_LAB")
+    folder = Path(kept) if kept else Path(tempfile.mkdtemp(prefix="incident-faults-"))
+    lab = Lab(folder)
+    policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
+    policy.write_text(POLICY.read_text())
+    flags = (f"--audit-policy-file={policy if not kept else POLICY}", f"--audit-log-path={folder}/audit/audit.log")
+    try:
+        lab.up("simulated", apiserver_flags=flags)
+        yield lab
+    finally:
+        if not kept:
+            lab.down()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def faults_kubectl(witnessed: object, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """kubectl on that lab, with all of the operator that lives in the cluster."""
+    found = Kubectl(witnessed.kubeconfig, tmp_path_factory.mktemp("kubectl"))  # type: ignore[attr-defined]
+    found("apply", "--server-side", "-f", str(ROOT / "crds"))
+    found("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    for part in ("namespace", "service-account", "rbac", "admission"):
+        found("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / f"manifests/base/{part}.yaml"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def make_lane(
+    witnessed: object, faults_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeLane]:
+    """Makes lanes by name; all are closed in the end, and none may have hit a bug."""
+    made: list[Lane] = []
+    folder = tmp_path_factory.mktemp("lanes")
+    access = Access.of(faults_kubectl.kubeconfig)
+    audit = witnessed.directory / "audit/audit.log"  # type: ignore[attr-defined]
+
+    def make(name: str, *more: str, namespace: str = "") -> Lane:
+        lane = Lane(name, faults_kubectl, access, audit, folder, *more, namespace=namespace)
+        made.append(lane)
+        return lane
+
+    yield make
+    for lane in made:
+        lane.close()
+    logs = [lane.log.read_text() for lane in made]
+    bad = [text[max(0, text.index("Traceback") - 500) :][:4000] for text in logs if "Traceback" in text]
+    assert not bad, bad[0]
+
+
+@pytest.fixture(scope="session")
+def lanes(make_lane: MakeLane) -> list[Lane]:
+    return [make_lane(f"lane{number}") for number in range(LANES)]
+
+
+@pytest.fixture(scope="session")
+def reference(lanes: list[Lane]) -> References:
+    """The course of a scenario without a fault, made once."""
+    known: dict[str, object] = {}
+
+    def find(scenario: str) -> object:
+        if scenario not in known:
+            known[scenario] = make_reference(lanes[0], scenario)
+        return known[scenario]
+
+    return find  # type: ignore[return-value]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TALLY.runs:
+        terminalreporter.write_line(str(TALLY))
+        for case in TALLY.different:
+            terminalreporter.write_line(f"  differs: {case}")

@@ -1,0 +1,170 @@
+"""The demo's scenarios on pretend pods, each with a defined end.
+
+A new one is a subclass of Scenario and a line in SCENARIOS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from faults.access import Api
+from tests_support.cluster import incident
+from tests_support.waiting import eventually
+from tests_support.workloads import plain
+
+UNVERIFIED = "IsolationUnverified"
+"""Where an isolation ends whose effect cannot be tried out: pretend pods have no network."""
+
+
+def ready_reason(found: Any) -> str:
+    """The reason of an Incident's condition Ready; empty before there is one."""
+    conditions = ((found or {}).get("status") or {}).get("conditions") or ()
+    return next((each["reason"] for each in conditions if each["type"] == "Ready"), "")
+
+
+def is_stalled(found: Any) -> bool:
+    conditions = ((found or {}).get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Stalled" and each["status"] == "True" for each in conditions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """What is there, what is asked for, and how it goes on once it is contained."""
+
+    name: ClassVar[str] = ""
+    held: ClassVar[str] = ""
+    """The reason of Ready at which ``finish`` is due; empty: it ends by itself."""
+    ends_as: ClassVar[str] = "Resolved"
+    """The reason of Ready at the end; empty: the Incident is gone."""
+
+    def prepare(self, api: Api, run: str) -> None:
+        """Make the world, and wait until it is quiet."""
+        raise NotImplementedError
+
+    def spec(self, run: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def finish(self, api: Api, run: str) -> None:
+        """What a person does once it is contained."""
+
+    def apply(self, api: Api, run: str) -> None:
+        api.create("incidents", incident(run, **self.spec(run)))
+
+    def is_over(self, found: Any) -> bool:
+        return found is None if not self.ends_as else ready_reason(found) == self.ends_as
+
+
+def _deployment(run: str, *, replicas: int = 1, version: str = "1") -> dict[str, Any]:
+    made = plain(run, replicas=replicas)
+    pod = made["spec"]["template"]["spec"]
+    pod["terminationGracePeriodSeconds"] = 0
+    pod["containers"][0]["env"] = [{"name": "VERSION", "value": version}]
+    return made
+
+
+def _rolled_out(api: Api, run: str) -> None:
+    """Wait until a Deployment's rollout is finished."""
+
+    def look() -> bool:
+        found = api.get("deployments", run)
+        status, wanted = found.get("status") or {}, found["spec"]["replicas"]
+        is_seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+        return is_seen and counts == [wanted] * 3
+
+    eventually(look, within=60, what=f"the rollout of {run}", every=0.05)
+
+
+class Isolate(Scenario):
+    """A workload is cut off, and given back when it is released."""
+
+    name = "isolate"
+    held = UNVERIFIED
+
+    def prepare(self, api: Api, run: str) -> None:
+        api.create("deployments", _deployment(run))
+        _rolled_out(api, run)
+
+    def spec(self, run: str) -> dict[str, Any]:
+        targets = [{"kind": "Deployment", "name": run}]
+        return {"targets": targets, "containment": [{"name": "cut", "isolate": {}}]}
+
+    def finish(self, api: Api, run: str) -> None:
+        api.merge("incidents", run, {"spec": {"release": True}})
+
+
+class Scale(Scenario):
+    """A workload with an autoscaler is scaled down, and back when the Incident is deleted."""
+
+    name = "scale"
+    held = "Contained"
+    ends_as = ""
+
+    def prepare(self, api: Api, run: str) -> None:
+        api.create("deployments", _deployment(run, replicas=2))
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": run}
+        spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4}
+        kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+        api.create("horizontalpodautoscalers", {**kind, "metadata": {"name": run}, "spec": spec})
+        _rolled_out(api, run)
+
+    def spec(self, run: str) -> dict[str, Any]:
+        targets = [{"kind": "Deployment", "name": run}]
+        return {"targets": targets, "containment": [{"name": "down", "scale": {"replicas": 1}}]}
+
+    def finish(self, api: Api, run: str) -> None:
+        api.delete("incidents", run)
+
+
+class Undo(Scenario):
+    """A bad release is rolled back, once, and the rollout is verified."""
+
+    name = "undo"
+
+    def prepare(self, api: Api, run: str) -> None:
+        api.create("deployments", _deployment(run, version="1"))
+        _rolled_out(api, run)
+        template = _deployment(run, version="2")["spec"]["template"]
+        api.merge("deployments", run, {"spec": {"template": template}})
+        _rolled_out(api, run)
+
+    def spec(self, run: str) -> dict[str, Any]:
+        targets = [{"kind": "Deployment", "name": run}]
+        undo = {"name": "undo", "rolloutUndo": {}}
+        return {"targets": targets, "containment": [undo], "verification": [{"name": "rolled", "rollout": {}}]}
+
+
+class DeleteWhileHeld(Scenario):
+    """One pod is cut off by a label of its own; the Incident is deleted meanwhile."""
+
+    name = "delete"
+    held = UNVERIFIED
+    ends_as = ""
+
+    def prepare(self, api: Api, run: str) -> None:
+        pod = _deployment(run)["spec"]["template"]
+        kind = {"apiVersion": "v1", "kind": "Pod"}
+        api.create("pods", {**kind, "metadata": {"name": run, **pod["metadata"]}, "spec": pod["spec"]})
+
+        def look() -> bool:
+            conditions = (api.get("pods", run).get("status") or {}).get("conditions") or ()
+            return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+        eventually(look, within=30, what=f"pod {run} to be ready", every=0.05)
+
+    def spec(self, run: str) -> dict[str, Any]:
+        targets = [{"kind": "Pod", "name": run}]
+        return {"targets": targets, "containment": [{"name": "cut", "isolate": {}}]}
+
+    def finish(self, api: Api, run: str) -> None:
+        api.delete("incidents", run)
+
+
+SCENARIOS: dict[str, Scenario] = {each.name: each for each in (Isolate(), Scale(), Undo(), DeleteWhileHeld())}
+
+
+def tidy(api: Api, run: str) -> None:
+    """Remove what a run made; its Incident is gone already."""
+    for plural in ("horizontalpodautoscalers", "deployments", "pods"):
+        api.delete(plural, run)

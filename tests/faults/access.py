@@ -88,6 +88,10 @@ class Api:
             return json.loads(content)
         raise AnswerError(f"{method} {path}: no answer")
 
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
     def get(self, plural: str, name: str) -> Any:
         """The object, or None."""
         return self._ask("GET", self._path(plural, name, ""), None, "application/json")

@@ -102,14 +102,27 @@ Effects = dict[str, int]
 
 
 def effects(writes: list[Write], mask: Callable[[str], str]) -> Effects:
-    """How often each target was changed: a write that left its object as it was is none."""
-    versions: dict[str, set[str]] = collections.defaultdict(set)
-    for number, write in enumerate(writes):
+    """How often each target was changed: a write that is repeated and leaves its object as it was is no effect."""
+    counted: collections.Counter[str] = collections.Counter()
+    last: dict[str, Any] = {}
+    for write in writes:
         if not write.is_made or not write.is_on_target:
             continue
-        version = ((write.response or {}).get("metadata") or {}).get("resourceVersion") or f"write {number}"
-        versions[f"{write.verb} {write.resource} {mask(write.name)}"].add(version)
-    return {what: len(found) for what, found in sorted(versions.items())}
+        where = f"{write.resource} {write.name}"
+        state = _state(write)
+        if write.verb not in ("patch", "update") or last.get(where) != state:
+            counted[f"{write.verb} {write.resource} {mask(write.name)}"] += 1
+        last[where] = state
+    return dict(sorted(counted.items()))
+
+
+def _state(write: Write) -> Any:
+    """What people decide about an object, as it was after a write."""
+    answer = write.response or {}
+    metadata = answer.get("metadata") or {}
+    # The controller's own annotation follows a write and is not part of it.
+    notes = {key: text for key, text in (metadata.get("annotations") or {}).items() if "kubernetes.io/" not in key}
+    return [metadata.get("uid"), metadata.get("labels"), notes, answer.get("spec")]
 
 
 def unannounced(writes: list[Write]) -> list[str]:

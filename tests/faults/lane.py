@@ -90,6 +90,7 @@ class Lane:
         with contextlib.suppress(Exception):
             self.operator.stop()
         self.proxy.stop()
+        self.api.close()
         if self._made is not None:
             self._made.delete()
 

@@ -44,9 +44,9 @@ FAULTS: dict[str, dict[str, Any]] = {
     "watch_error_410": {"action": "watch_error", "code": 410},
     "watch_error_500": {"action": "watch_error", "code": 500},
 }
-LONG = ("hang", "hang_applied")
-"""Faults that take longer than the operator waits for an answer: one of each scenario is enough for a sample."""
 KILLS = ("kill_before", "kill_applied", "kill_answered")
+KILLED = 2
+"""At how many requests of each scenario a sample kills, by each fault that does."""
 EVENTS = 3
 """At which events of a watch it is spoilt."""
 ONLY = os.environ.get("INCIDENT_FAULTS_ONLY", "")
@@ -116,17 +116,15 @@ def cases(scenario: str, fault: str, reference: Reference) -> list[Case]:
 
 
 def sample(scenario: str, reference: Reference) -> list[Case]:
-    """Each fault somewhere, kills at several places; always the same ones for the same course of requests."""
+    """Every kill, and every second fault, each somewhere else in each scenario; the same ones each time."""
     chosen: list[Case] = []
     offset = list(SCENARIOS).index(scenario)
     for number, fault in enumerate(FAULTS):
-        found = cases(scenario, fault, reference)
-        if fault in LONG and (number + offset) % 2:
-            continue
-        wanted = 3 if fault in KILLS else 1
-        stride = max(len(found) // wanted, 1)
-        start = (number * 5 + offset * 3) % stride if fault in KILLS else (number * 5 + offset * 3) % max(len(found), 1)
-        chosen += found[start::stride][:wanted] if fault in KILLS else found[start : start + 1]
+        found = [case for case in cases(scenario, fault, reference) if not case.cold]
+        wanted = KILLED if fault in KILLS else (number + offset) % 2
+        at = number * 5 + offset * 3
+        spread = len(found) // KILLED
+        chosen += [found[(at + turn * spread) % len(found)] for turn in range(wanted) if found]
     return chosen
 
 

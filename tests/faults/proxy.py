@@ -19,7 +19,7 @@ import yaml
 from aiohttp import web
 from yarl import URL
 
-from faults.access import Access
+from faults.access import MISSING, Access
 from faults.rules import REASONS, Rule, Seen
 
 NOT_PASSED = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive", "user-agent"})
@@ -29,7 +29,13 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 def error(code: int, retry_after: int | None = None) -> Answer:
-    """An error as the API server gives it."""
+    """An error as the API server gives it.
+
+    But for 404: that of an object that is not there is no fault but a statement. This one is what an
+    API server says of a path that it does not serve yet, or a load balancer of one that it does not know.
+    """
+    if code == MISSING:
+        return code, {"Content-Type": "text/plain"}, b"404 page not found"
     reason = REASONS.get(code, "")
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
     headers = {"Content-Type": "application/json"}

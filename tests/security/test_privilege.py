@@ -44,16 +44,15 @@ def place(kubectl: Kubectl) -> Iterator[Namespace]:
     made.apply_file(ROOT / "manifests/responder")
     probe = person(made, "probe", INCIDENTS)
     eventually(
-        lambda: "ValidatingAdmissionPolicy" in probe.create(asks("probe-{0}", CUT) | named("probe")).stderr,
+        lambda: (
+            "ValidatingAdmissionPolicy"
+            in probe.run("create", "--dry-run=server", "-f", "-", given=asks("probe", CUT)).stderr
+        ),
         within=30,
         what="the admission policies to hold",
     )
     yield made
     made.delete()
-
-
-def named(name: str) -> dict[str, Any]:
-    return {"metadata": {"generateName": f"{name}-"}}
 
 
 @pytest.fixture(scope="module")

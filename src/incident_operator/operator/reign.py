@@ -127,10 +127,21 @@ def _loops(
             notice, lambda: load(options.kubeconfig, options.context), parts.ear, options.namespaces, stop
         )
 
+    async def watching_approvals(stop: asyncio.Event) -> None:
+        await watch.watch(
+            notice,
+            lambda: load(options.kubeconfig, options.context),
+            Ear(),
+            options.namespaces,
+            stop,
+            what=watch.approvals,
+        )
+
     watch.quieten()
     return {
         "heart": parts.health.beat(),
         "re-list": parts.relist.run(),
         "marks": parts.marker.run(),
         "watch": supervise(watching, prepare=parts.relist.once, metrics=parts.metrics),
+        "watch of approvals": supervise(watching_approvals, prepare=parts.relist.ready, metrics=parts.metrics),
     }

@@ -13,7 +13,7 @@ import structlog
 from incident_operator.cluster.port import Cluster
 from incident_operator.engine.claims import CLOSED, OPEN
 from incident_operator.engine.keys import Key
-from incident_operator.faults import Fault
+from incident_operator.faults import Fault, Waiting
 from incident_operator.operator.queue import WorkQueue, urgency_of
 from incident_operator.planning.plan import Manifest
 from incident_operator.telemetry.metrics import Metrics
@@ -60,6 +60,11 @@ class Relist:
     def has_succeeded(self) -> bool:
         """Whether any list has succeeded yet."""
         return self._succeeded is not None
+
+    async def ready(self) -> None:
+        """Raises Waiting as long as no list has succeeded: then there is no CRD, or nobody to ask."""
+        if self._succeeded is None:
+            raise Waiting("NotListed", self.trouble)
 
     async def once(self) -> None:
         """List the open Incidents and put them on the queue; raises the fault if they cannot be listed."""

@@ -27,18 +27,16 @@ Notice = Callable[[Key, Urgency | None, Manifest | None], None]
 Called in kopf's thread.
 """
 
-SAID_BETTER = ("OS signals are ignored", "has failed: ")
+SAID_BETTER = ("OS signals are ignored", "has failed: ", "Connector is closed")
 """What kopf says of itself where we say it: who handles signals, and (with two tracebacks) that a watch ended."""
 ATTEMPT, ATTEMPT_SECONDS = "Request attempt #", 30.0
 
 
-def register(registry: kopf.OperatorRegistry, notice: Notice, load: Load, ear: Ear) -> None:
-    """Have kopf log in as we do and tell of Incidents."""
+Register = Callable[[kopf.OperatorRegistry, Notice], None]
 
-    @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.TEMPORARY, backoff=1)
-    async def login(**_: Any) -> kopf.AiohttpSession:
-        """Load the credentials anew; kopf asks at the start and when they are refused."""
-        return await session_for(await load(), ear)
+
+def incidents(registry: kopf.OperatorRegistry, notice: Notice) -> None:
+    """Have kopf tell of Incidents."""
 
     @kopf.on.event(names.GROUP, names.VERSION, "incidents", registry=registry)
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
@@ -48,6 +46,15 @@ def register(registry: kopf.OperatorRegistry, notice: Notice, load: Load, ear: E
             notice(key_of(seen), urgency_of(seen), None)
         elif may_need_work(seen):
             notice(key_of(seen), urgency_of(seen), seen)
+
+
+def approvals(registry: kopf.OperatorRegistry, notice: Notice) -> None:
+    """Have kopf tell of IncidentApprovals, in an operator of its own.
+
+    One kopf operator with two watches can hang where one of them ends while the other waits for the
+    headers of its answer: the callback that is to cancel that request fails (``clients/api.py``, ``stream``
+    of 1.45.2: no task is current in a callback).
+    """
 
     @kopf.on.event(names.GROUP, names.VERSION, "incidentapprovals", registry=registry)
     async def approved(body: kopf.Body, **_: Any) -> None:
@@ -79,10 +86,17 @@ def settings() -> kopf.OperatorSettings:
     return found
 
 
-async def watch(notice: Notice, load: Load, ear: Ear, namespaces: Sequence[str], stop: asyncio.Event) -> None:
+async def watch(
+    notice: Notice, load: Load, ear: Ear, namespaces: Sequence[str], stop: asyncio.Event, what: Register = incidents
+) -> None:
     """Watch until asked to stop; kopf also ends, or raises, where a watch fails in a way it does not know."""
     registry = kopf.OperatorRegistry()
-    register(registry, notice, load, ear)
+    what(registry, notice)
+
+    @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.TEMPORARY, backoff=1)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        """Load the credentials anew; kopf asks at the start and when they are refused."""
+        return await session_for(await load(), ear)
 
     @kopf.on.cleanup(registry=registry)
     async def ending(**_: Any) -> None:

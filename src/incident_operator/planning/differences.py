@@ -29,7 +29,7 @@ def flat(thing: Mapping[str, Any]) -> dict[str, Json]:
     metadata = top.get("metadata")
     if isinstance(metadata, Mapping):
         top["metadata"] = {key: value for key, value in metadata.items() if key not in LEFT_OUT}
-    return dict(_leaves("", top))
+    return dict(_leaves("", top)) if top else {}
 
 
 def _leaves(path: str, value: Json) -> Iterator[tuple[str, Json]]:

@@ -78,7 +78,7 @@ class PretendApi:
         return app
 
     async def _approvals(self, request: web.Request) -> web.StreamResponse:
-        """There are none; their watch says nothing until it is cut."""
+        """There are none; their watch says nothing."""
         if "watch" not in request.query:
             return web.json_response({"kind": "List", "metadata": {"resourceVersion": "1"}, "items": []})
         response = web.StreamResponse(headers={"Content-Type": "application/json"})

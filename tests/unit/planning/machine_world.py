@@ -288,10 +288,13 @@ class Witness:
         """Each entry that became Released left its target as it was before we touched it, or gone."""
         for line in ledger(self.fake):
             old = before.get(line.id)
-            if line.state != "Released" or (old is not None and old.state == "Released"):
+            if line.state in (*LIVE, "Planned") or (old is not None and old.state == line.state):
                 continue
             kind, name = line.target
-            first, now = self.first.pop(line.target, None), self.fake.objects.get((kind, NAMESPACE, name))
+            first = self.first.pop(line.target, None)
+            if line.state != "Released":
+                continue  # it is reported: what is there now is a person's to judge, and counts from now on
+            now = self.fake.objects.get((kind, NAMESPACE, name))
             if line.message and self._is_moved_by_autoscaler(line.target):
                 continue
             is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])

@@ -7,6 +7,7 @@ after each, by what is stored and by what was written, never by what the engine 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -159,10 +160,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def _look(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        try:
+        with contextlib.suppress(Fault, DeadError):
             await self.engine.step(KEY)
-        except (Fault, DeadError):
-            pass
         left = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
         for each in left:
             each.cancel()

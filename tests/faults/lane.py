@@ -77,14 +77,11 @@ class Lane:
         self.log = self.folder / "operator.log"
         self.operator = OperatorProcess(kubeconfig, self.namespace.name, self.log, *OPTIONS, *more)
         self.operator.start()
-        self._killed = False
         self._runs = 0
 
     def kill(self) -> None:
         """SIGKILL, from the proxy's thread: nobody waits for it there."""
-        assert self.operator.process is not None
-        self._killed = True
-        os.kill(self.operator.process.pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -97,6 +94,11 @@ class Lane:
     @property
     def is_up(self) -> bool:
         return self.operator.process is not None and self.operator.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self.operator.process is not None
+        return self.operator.process.pid
 
     def revive(self) -> bool:
         """Start the operator again if it is dead; whether it was."""

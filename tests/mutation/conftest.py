@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mutation.running import is_well
+from mutation.workloads import ALL
 from mutation.world import World, as_before, settled
 from tests_support.cluster import Kubectl, Namespace, OperatorProcess
-from mutation.workloads import ALL
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from incident_operator.api.status import IncidentStatus
 from tests_support.cluster import Namespace, OperatorProcess
 from tests_support.waiting import eventually
 
-REQUEST = re.compile(r'^incident_operator_api_requests_total\{(?P<labels>[^}]*)\} (?P<count>\S+)$', re.MULTILINE)
+REQUEST = re.compile(r"^incident_operator_api_requests_total\{(?P<labels>[^}]*)\} (?P<count>\S+)$", re.MULTILINE)
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 

@@ -68,6 +68,7 @@ def test_no_replicas_and_back(stage: Stage) -> None:
     stage.goes_back("off")
 
 
+@pytest.mark.slow
 def test_ten_thousand_replicas_run_into_the_quota_and_time_out(stage: Stage) -> None:
     quota = {
         "apiVersion": "v1",
@@ -111,7 +112,7 @@ def test_one_thing_asked_for_twice_in_one_incident_goes_back_to_what_was_first(s
     stage.goes_back("both")
 
 
-@pytest.mark.parametrize("mode", ["Observe", "Propose"])
+@pytest.mark.parametrize("mode", ["Observe", pytest.param("Propose", marks=pytest.mark.slow)])
 def test_a_mode_that_is_lowered_and_raised_mid_flight_ends_where_it_began(stage: Stage, mode: str) -> None:
     stage.namespace.apply(incident("mode", targets=[WEB], containment=[UNSETTLED]))
     until(stage.namespace, "mode", lambda each: replicas(stage) == 3, "to have scaled")
@@ -212,6 +213,7 @@ def test_the_longest_names_and_the_most_steps_still_fit_into_status(stage: Stage
     stage.goes_back("i" * 253)
 
 
+@pytest.mark.slow
 def test_five_hundred_targets_of_which_none_is_there(stage: Stage) -> None:
     targets = [target(f"web-{each}") for each in range(500)]
     stage.namespace.apply(incident("crowd", targets=targets, containment=[CUT]))
@@ -236,3 +238,24 @@ def test_an_identity_that_is_not_there_can_do_nothing(stage: Stage) -> None:
     assert found["Stalled"][1] == "Forbidden"
     assert "nobody" in found["Stalled"][2]
     stage.goes_back("ghost")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [{"cooldown": "9999999999999999999999999999h"}, {"storm": {"incidents": 9, "within": "99999999h"}}],
+    ids=["cooldown", "storm"],
+)
+def test_a_policy_with_endless_times_is_refused_or_means_what_it_says(stage: Stage, times: dict[str, Any]) -> None:
+    name = f"endless-{stage.namespace.name}"
+    spec = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": stage.namespace.name}}, **times}
+    policy = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "ResponsePolicy", "metadata": {"name": name}}
+    done = stage.namespace.run("create", "-f", "-", given=json.dumps({**policy, "spec": spec}))
+    if done.returncode:
+        assert next(iter(times)) in done.stderr
+        return
+    try:
+        stage.namespace.apply(incident("slow", targets=[WEB], containment=[NONE]))
+        rest(stage.namespace, "slow")
+        stage.goes_back("slow")
+    finally:
+        stage.namespace("delete", "responsepolicy", name)

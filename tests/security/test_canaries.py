@@ -21,8 +21,10 @@ IN_ENV = "canary-in-env-a03c"
 IN_ARGS = "canary-in-args-77e2"
 IN_ANNOTATION = "canary-in-annotation-19bb"
 IN_POD = "canary-in-pod-annotation-c40e"
+IN_HEADER = "canary-in-header-02d8"
+IN_ODD_ENV = "canary-in-odd-env-6e61"
 IN_TITLE = "canary-in-title-{{7*7}}-$(id)"
-HIDDEN = (IN_SECRET, IN_ENV, IN_ARGS, IN_ANNOTATION, IN_POD)
+HIDDEN = (IN_SECRET, IN_ENV, IN_ARGS, IN_ANNOTATION, IN_POD, IN_HEADER, IN_ODD_ENV)
 INCIDENT = "incidents.incident-operator.dev"
 
 
@@ -33,6 +35,9 @@ def shop(version: str) -> dict[str, Any]:
     (container,) = made["spec"]["template"]["spec"]["containers"]
     secret = {"secretKeyRef": {"name": "db", "key": "password"}}
     container["env"] = [{"name": "TOKEN", "value": f"{IN_ENV}-{version}"}, {"name": "PASSWORD", "valueFrom": secret}]
+    container["env"].append({"name": "an [odd] name", "value": f"{IN_ODD_ENV}-{version}"})
+    header = {"name": "Authorization", "value": f"Bearer {IN_HEADER}-{version}"}
+    container["readinessProbe"] = {"httpGet": {"path": "/", "port": 80, "httpHeaders": [header]}}
     container["args"] = [f"--key={IN_ARGS}-{version}"]
     return dict(made)
 
@@ -91,9 +96,13 @@ def test_no_secret_and_no_value_of_a_workload_gets_out(handled: House) -> None:
     assert "undo" in told["the Incident"]
     assert "debug" in told["the log"]
     assert told["the metrics"].count("incident_operator_") > 10
-    for where, text in told.items():
-        for canary in HIDDEN:
-            assert canary not in text, f"{canary} is in {where}: ...{text[max(0, text.find(canary) - 300) :][:600]}"
+    leaks = [
+        f"{canary} in {where}: ...{text[max(0, text.find(canary) - 200) :][:260]}"
+        for where, text in told.items()
+        for canary in HIDDEN
+        if canary in text
+    ]
+    assert not leaks, "\n".join(leaks)
 
 
 def test_a_title_is_only_text_wherever_it_shows(handled: House) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from mutation.running import rest
 from mutation.workloads import target, workload
-from security.people import DEPLOYMENTS, INCIDENTS, POLICIES, RESPONDER, RBAC, Person, accepted, person
 from security.conftest import House
+from security.people import DEPLOYMENTS, INCIDENTS, POLICIES, RBAC, RESPONDER, Person, accepted, person
 from tests_support.cluster import Namespace, incident
 
 pytestmark = pytest.mark.cluster

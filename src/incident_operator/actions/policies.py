@@ -107,6 +107,12 @@ def _allowed(policy: Manifest) -> set[str]:
     return {each for each in types if spec.get(each.lower())}
 
 
+def _has_rules(policy: Manifest) -> bool:
+    """Whether a policy allows anything at all; in a burst of isolations most do not, so it is asked first."""
+    spec = policy.get("spec") or {}
+    return bool(spec.get("ingress") or spec.get("egress"))
+
+
 def still_allowing(policies: Iterable[Manifest], pods: Sequence[Mapping[str, str]], direction: str) -> tuple[str, ...]:
     """Names of the policies that let traffic of an isolated direction through to pods with these labels."""
     cut = set(DIRECTIONS[direction])
@@ -114,7 +120,8 @@ def still_allowing(policies: Iterable[Manifest], pods: Sequence[Mapping[str, str
         sorted(
             f"{policy['metadata']['name']} ({', '.join(sorted(_allowed(policy) & cut))})"
             for policy in policies
-            if _allowed(policy) & cut
+            if _has_rules(policy)
+            and _allowed(policy) & cut
             and any(matches(policy["spec"].get("podSelector") or {}, labels) for labels in pods)
         )
     )

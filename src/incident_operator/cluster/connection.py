@@ -85,6 +85,8 @@ class Connection:
         self.on_pod_network = on_pod_network
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.retries = None  # the engine looks again; a False here would retry GETs for ever
+        # trust_env would look for ~/.netrc in a thread at each request, and send what it finds there.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._api = client.ApiClient(configuration)
         self._observe = observe
 
@@ -94,7 +96,7 @@ class Connection:
 
     async def headers(self, more: Mapping[str, str]) -> dict[str, str]:
         """The headers of a request: who asks, and what for."""
-        found: dict[str, str] = {"Accept": "application/json", **more}
+        found: dict[str, str] = {"Accept": "application/json", "Accept-Encoding": "identity", **more}
         await self._api.update_params_for_auth(found, [], ["BearerToken"], "", "", None)
         return found
 

@@ -17,6 +17,7 @@ from incident_operator.engine.identity import IdBook
 from incident_operator.engine.keys import Behind, Key
 from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
+from incident_operator.engine.reading import Lists
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import EntryState, Manifest, PlannedStep
@@ -58,7 +59,8 @@ class Engine:
         self._claims = Claims(cluster, wake)
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
-        self._preparer = preparing.Preparer(actions, policies, Preview())
+        self._lists = Lists()
+        self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists)
         self._ids = IdBook(cluster)
         self._memories: dict[Key, Memory] = {}
         self._echoes: dict[str, None] = {}
@@ -234,7 +236,8 @@ class Engine:
                     case.news = []
                     return Behind()
             case "settle":
-                if not await stepping.settle(case, steps, self._actions, self._metrics):
+                reader = self._lists.settling(case.hands, case.record.account)
+                if not await stepping.settle(case, reader, steps, self._actions, self._metrics):
                     return self._look_delay(case)
             case "fail":
                 step = steps[0]

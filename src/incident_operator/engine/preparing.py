@@ -22,12 +22,12 @@ TIMERS_KEPT = ("detected", "contained")
 class Preparer:
     """Makes plans."""
 
-    def __init__(self, actions: Mapping[str, Action], policies: PolicyBook, preview: Preview) -> None:
+    def __init__(self, actions: Mapping[str, Action], policies: PolicyBook, preview: Preview, lists: Lists) -> None:
         """Plan with these actions."""
         self._actions = actions
         self._policies = policies
         self._preview = preview
-        self._lists = Lists()
+        self._lists = lists
 
     async def plan(self, case: Case, asked: str, number: str) -> None:
         """Make the plan; the finalizer goes on meanwhile, before anything can be written."""

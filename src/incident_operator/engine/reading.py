@@ -2,7 +2,7 @@
 
 A burst of Incidents in one namespace asks for the same lists; each write carries its own
 precondition, so a list that is a fifth of a second old can make a write fail, never wrong.
-What a step has led to is always read anew (``stepping.settle``), never from here.
+Of what a step has led to only the other policies are read from here; the rest is read anew.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ class Lists:
         self._lists: Fresh[ListKey, Sequence[Manifest]] = Fresh(LIST_SECONDS)
         self._groups: Fresh[str, frozenset[str]] = Fresh(GROUPS_SECONDS)
 
+    def settling(self, reader: Reader, account: str) -> PlanningReader:
+        """A reader that shares nothing but the lists of policies, which are long where many were isolated."""
+        return PlanningReader(reader, account, self._lists, self._groups, shared=frozenset({"NetworkPolicy"}))
+
     def reader(self, reader: Reader, account: str) -> PlanningReader:
         """A reader that shares its lists with all others of this ServiceAccount."""
         return PlanningReader(reader, account, self._lists, self._groups)
@@ -44,8 +48,10 @@ class PlanningReader:
         account: str,
         lists: Fresh[ListKey, Sequence[Manifest]],
         groups: Fresh[str, frozenset[str]],
+        shared: frozenset[str] | None = None,
     ) -> None:
-        """Read through this reader what is not known."""
+        """Read through this reader what is not known; ``shared`` are the kinds whose lists are, None: all."""
+        self._shared = shared
         self._reader = reader
         self._account = account
         self._lists = lists
@@ -61,6 +67,8 @@ class PlanningReader:
 
     async def list(self, kind: str, namespace: str, selector: Mapping[str, Any] | None = None) -> Sequence[Manifest]:
         """The whole list of the namespace, and of it what the selector finds."""
+        if self._shared is not None and kind not in self._shared:
+            return await self._reader.list(kind, namespace, selector)
         key = (namespace, self._account, kind)
         found = await self._lists.get(key, lambda: self._reader.list(kind, namespace))
         return found if selector is None else [each for each in found if matches(selector, labels_of(each))]

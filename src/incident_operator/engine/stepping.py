@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from incident_operator.actions.contract import Action
+from incident_operator.cluster.port import Reader
 from incident_operator.engine import acting
 from incident_operator.engine.case import Case
 from incident_operator.faults import Fault, Waiting
@@ -78,9 +79,11 @@ def _after_act(case: Case, step: PlannedStep, metrics: Metrics) -> None:
     case.note("Acted", f"{step.name}: {made}")
 
 
-async def settle(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics) -> bool:
+async def settle(
+    case: Case, reader: Reader, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics
+) -> bool:
     """Look how far the world has followed; whether a step of the stage finished or has more to write."""
-    found = await asyncio.gather(*(_settlement(case, step, actions[step.action]) for step in steps))
+    found = await asyncio.gather(*(_settlement(case, reader, step, actions[step.action]) for step in steps))
     moved = False
     for step, settlement in zip(steps, found, strict=True):
         if settlement.state != "Pending":
@@ -101,13 +104,13 @@ async def settle(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[st
     return moved
 
 
-async def _settlement(case: Case, step: PlannedStep, action: Action) -> Settlement:
+async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Action) -> Settlement:
     """The settlement of one step; its deadline turns Pending into Failed, and a fault into what it means."""
     entries = case.record.of_step(step.name)
     record = case.record.step(step.name)
     begun = datetime.fromisoformat(record.started_at) if record.started_at else case.now
     try:
-        found = await action.settle(case.hands, entries, since=begun, now=case.now)
+        found = await action.settle(reader, entries, since=begun, now=case.now)
     except Waiting as fault:
         found = pending(fault.message)
     except Fault as fault:

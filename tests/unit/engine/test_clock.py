@@ -41,6 +41,7 @@ class World:
     now: datetime = BEGUN
     off: timedelta = timedelta(0)
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
+    delays: list[timedelta] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.fake = FakeCluster(clock=lambda: self.now)
@@ -75,7 +76,7 @@ class World:
             try:
                 await self.engine.step(KEY)
             except Waiting as fault:
-                assert fault.delay >= timedelta(0), fault
+                self.delays.append(fault.delay)
             if follows:
                 self.follow()
             self.now += timedelta(seconds=1)
@@ -113,7 +114,8 @@ class World:
         return next((each["reason"] for each in found if each["type"] == "Ready"), "")
 
     def is_sound(self) -> None:
-        """Every time in status is one in UTC, and no metric is negative."""
+        """Every time in status is one in UTC, and no metric and no wait is negative."""
+        assert all(delay >= timedelta(0) for delay in self.delays), self.delays
         text = self.metrics.exposition().decode()
         assert not NEGATIVE.search(text), NEGATIVE.findall(text)
         for at in times(self.incident.get("status") or {}):

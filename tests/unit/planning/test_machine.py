@@ -317,7 +317,7 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 FEW = settings(
-    max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=200, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 
 

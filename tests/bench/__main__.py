@@ -1,0 +1,80 @@
+"""``make bench``: how fast, how much, how idle; everything of one run side by side, with ratios.
+
+It judges nothing: it prints what was wanted beside what was measured, and writes build/bench.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench import measures, report
+from bench.world import world
+from incident_operator.lab import Lab, kubectl_program
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("single", "burst", "idle")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), help="single, burst, idle; several with commas")
+    parser.add_argument("--repeat", type=int, default=200, help="single Incidents, one after the other")
+    parser.add_argument("--burst", type=int, default=1000, help="Incidents at once")
+    parser.add_argument("--closed", type=int, default=5000, help="closed Incidents that lie about when idle")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+async def measured(lab: Lab, asked: argparse.Namespace, logs: Path) -> dict[str, Any]:
+    kubectl = [str(kubectl_program()), "--kubeconfig", str(lab.kubeconfig), "--cache-dir", str(logs / "cache")]
+    for path in ("crds", "manifests/base/namespace.yaml", "manifests/base/admission.yaml"):
+        done = [*kubectl, "apply", "--server-side", "-f", str(ROOT / path)]
+        await asyncio.to_thread(subprocess.run, done, check=True, capture_output=True)
+    wait = [*kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]
+    await asyncio.to_thread(subprocess.run, wait, check=True, capture_output=True)
+    found: dict[str, Any] = {}
+    async with world(lab.kubeconfig) as client:
+        bench = measures.Bench(client, lab.kubeconfig, kubectl, logs, say)
+        if "single" in asked.only:
+            found["single"] = await bench.single(asked.repeat)
+        if "burst" in asked.only:
+            found["burst"] = await bench.burst(asked.burst)
+        if "idle" in asked.only:
+            found["idle"] = await bench.idle(asked.closed, asked.burst)
+    return found
+
+
+def main() -> None:
+    asked = arguments()
+    folder = Path(tempfile.mkdtemp(prefix="incident-bench-"))
+    lab = Lab(folder / "lab")
+    try:
+        say("bringing up a Kubernetes of its own")
+        lab.up("none")
+        found = asyncio.run(measured(lab, asked, folder))
+    finally:
+        lab.down()
+    shutil.rmtree(folder, ignore_errors=True)
+    found["machine"] = {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[2], 2)}
+    out = ROOT / "build/bench.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(found, indent=2) + "\n")
+    print(report.table(found))
+    print(f"\nwritten to {out.relative_to(ROOT)}")
+
+
+main()

@@ -1,0 +1,67 @@
+"""What was measured beside what was wanted, in a table for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def table(found: dict[str, Any]) -> str:
+    lines: list[str] = []
+    if "single" in found:
+        lines += _single(found["single"])
+    if "burst" in found:
+        lines += _burst(found["burst"])
+    if "idle" in found:
+        lines += _idle(found["idle"])
+    return "\n".join(lines)
+
+
+def _row(name: str, *cells: object) -> str:
+    return f"  {name:<34}" + "".join(f"{cell!s:>12}" for cell in cells)
+
+
+def _met(value: float, wanted: float, *, most: bool = True) -> str:
+    is_met = value <= wanted if most else value >= wanted
+    return f"{value:.2f} ({'at most' if most else 'at least'} {wanted:g}: {'met' if is_met else 'NOT MET'})"
+
+
+def _single(single: dict[str, Any]) -> list[str]:
+    rows = [_row(f"{who}", each["p50_ms"], each["p99_ms"]) for who, each in single.items()]
+    mine, floor, kopf = (single[who]["p50_ms"] for who in ("operator", "floor", "kopf"))
+    return [
+        "",
+        "One Incident at a time, from its create call to its NetworkPolicy",
+        _row("", "p50 ms", "p99 ms"),
+        *rows,
+        f"  operator / floor at p50: {_met(mine / floor, 2.5)}",
+        f"  operator / kopf  at p50: {_met(mine / kopf, 1.2)}",
+    ]
+
+
+def _burst(burst: dict[str, Any]) -> list[str]:
+    keys = ("per_s", "writes_per_s", "p99_ms", "writes_per_incident", "all_contained_s", "all_told_s")
+    rows = [_row(who, *(each.get(key, "") for key in keys)) for who, each in burst.items()]
+    mine, floor, kopf = burst["operator"], burst["floor"], burst["kopf"]
+    return [
+        "",
+        "All at once",
+        _row("", "per s", "writes/s", "p99 ms", "writes each", "contained s", "all told s"),
+        *rows,
+        f"  operator / kopf, Incidents a second:  {_met(mine['per_s'] / kopf['per_s'], 1.0, most=False)}",
+        f"  operator / floor, writes a second:    {_met(mine['writes_per_s'] / floor['writes_per_s'], 0.75, most=False)}",
+        f"  API writes for each Incident:         {_met(mine['writes_per_incident'], 5)}",
+        f"  dry runs and access reviews for each: {mine['other_writes_per_incident']}",
+        f"  peak memory {mine['peak_mib']} MiB; told before all were contained: {mine['told_before_all_contained']}",
+    ]
+
+
+def _idle(idle: dict[str, Any]) -> list[str]:
+    return [
+        "",
+        "Nothing to do, with thousands of closed Incidents",
+        f"  memory, MiB:                          {_met(idle['mib'], 150)} (peak {idle['peak_mib']})",
+        f"  start to the most urgent contained:   {_met(idle['start_s'], 1.5)} s,"
+        f" {idle['contained_before_the_urgent_one']} less urgent ones before it",
+        f"  API calls a minute:                   {idle['calls_per_minute']}"
+        " (the Lease each 2 s, the re-list and the marks each 30 s)",
+    ]

@@ -1,0 +1,211 @@
+"""The declared rights on a real API server: with exactly these it works; without any one of them, that one is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.rights_world import Accounts, Right, accounts, build, install_keda
+from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.actions.contract import Action, Occasion
+from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.cluster.connection import Connection, load
+from incident_operator.cluster.gateway import ClusterGateway, Gateway
+from incident_operator.faults import Conflict, Fault
+from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release, Request, Verdict
+from tests_support.cluster import Kubectl, Namespace
+
+pytestmark = pytest.mark.cluster
+PARAMS: dict[str, dict[str, Any]] = {"scale": {"replicas": 3}}
+CHECK_PARAMS: dict[str, dict[str, Any]] = {"http": {"service": "web", "port": "80"}}
+WATCHED = "deployments,statefulsets,daemonsets,pods,networkpolicies,horizontalpodautoscalers,scaledobjects.keda.sh"
+
+
+@pytest.fixture(scope="module")
+def keda(kubectl: Kubectl) -> Iterator[None]:
+    """A cluster that serves ScaledObjects; nothing acts on them."""
+    was_us = install_keda(kubectl)
+    yield
+    if was_us:
+        kubectl("delete", "crd", "scaledobjects.keda.sh", "--timeout=30s")
+
+
+@pytest.fixture
+async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
+    connection = Connection(await load(lab_kubeconfig, None))
+    yield ClusterGateway(connection, instance="test")
+    await connection.close()
+
+
+class Refusals:
+    """What an identity was refused."""
+
+    def __init__(self, hands: Gateway) -> None:
+        self.hands = hands
+        self.words: set[str] = set()
+
+    async def tried(self, act: Callable[[Gateway], Awaitable[Any]]) -> Any:
+        """What came of it; None if it was forbidden. Any other fault is for the caller."""
+        try:
+            return await act(self.hands)
+        except Fault as fault:
+            if fault.reason != "Forbidden":
+                raise
+            self.words.add(fault.message)
+            return None
+
+    async def would_send(self, request: Request | None) -> None:
+        """Whether it may make a write; nothing is changed by asking."""
+        if request is None:
+            return
+        if request.verb != "delete":
+            await self.tried(lambda hands: hands.send(request, dry_run=True))
+            return
+        other = dataclasses.replace(request, ref=dataclasses.replace(request.ref, uid="another"))
+        try:
+            await self.tried(lambda hands: hands.send(other))
+        except Conflict:
+            return  # it may, but not this one
+
+
+@dataclasses.dataclass
+class Trial:
+    """One action on all kinds of targets that it works on."""
+
+    action: Action
+    targets: list[Ref]
+    occasion: Occasion
+    begun: datetime
+
+    def params(self) -> dict[str, Any]:
+        return PARAMS.get(self.action.name, {})
+
+    async def plans(self, refusals: Refusals) -> list[tuple[Change, ...]]:
+        found = []
+        for target in self.targets:
+            made = await refusals.tried(
+                lambda hands, target=target: self.action.plan(hands, self.occasion, target, self.params())
+            )
+            found.append(made or ())
+        return found
+
+    async def before(self, hands: Gateway) -> set[str]:
+        """Plan, and ask for every write of the plan."""
+        refusals = Refusals(hands)
+        for changes in await self.plans(refusals):
+            for change in changes:
+                await refusals.would_send(change.request)
+        return refusals.words
+
+    async def make(self, hands: Gateway) -> list[tuple[Entry, ...]]:
+        """Plan and write, with all rights; the entries as the engine keeps them."""
+        refusals = Refusals(hands)
+        plans = await self.plans(refusals)
+        made = [tuple([await self._made(refusals, change) for change in changes]) for changes in plans]
+        assert not refusals.words, f"the declared rights are not enough: {refusals.words}"
+        return made
+
+    async def _made(self, refusals: Refusals, change: Change) -> Entry:
+        state, request = EntryState.SKIPPED, change.request
+        if request is not None:
+            answer = await refusals.tried(lambda hands: hands.send(request))
+            if request.verb == "create":
+                uid = answer["metadata"]["uid"]
+                change = dataclasses.replace(change, target=dataclasses.replace(change.target, uid=uid))
+            state = EntryState.DONE
+        stamp = f"{self.begun:%Y-%m-%dT%H:%M:%SZ}"
+        return Entry("step", self.action.name, change, Release.ON_RESOLVE, state, done_at=stamp)
+
+    async def after(self, hands: Gateway, made: list[tuple[Entry, ...]]) -> set[str]:
+        """Settle long after, and ask for what is still to be written, and for what puts it back."""
+        refusals, later = Refusals(hands), self.begun + timedelta(minutes=5)
+        for entries in made:
+            found = await refusals.tried(
+                lambda who, entries=entries: self.action.settle(who, entries, since=self.begun, now=later)
+            )
+            for change in found.further if found else ():
+                await self._undo_or_send(refusals, change, change.request)
+            for entry in entries:
+                await self._undo_or_send(refusals, entry.change, None)
+        return refusals.words
+
+    async def _undo_or_send(self, refusals: Refusals, change: Change, request: Request | None) -> None:
+        """As the engine does it: the object is read first, always."""
+        target = change.target
+        current = await refusals.tried(lambda hands: hands.find(target.kind, target.namespace, target.name))
+        if request is None and current is not None:
+            request = self.action.undo(change, current)
+        await refusals.would_send(request)
+
+
+def said(namespace: Namespace) -> dict[str, Any]:
+    """Specs, labels and annotations of all that may be touched, as they are now."""
+    items = namespace.kubectl.json("-n", namespace.name, "get", WATCHED)["items"]
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": (
+            each["metadata"]["uid"],
+            each.get("spec"),
+            each["metadata"].get("labels"),
+            each["metadata"].get("annotations"),
+            each["metadata"].get("deletionTimestamp"),
+        )
+        for each in items
+    }
+
+
+def judge(refused: dict[Right, set[str]]) -> None:
+    """Without a right something is refused, and each refusal names that right and no other."""
+    unneeded = [right for right, words in refused.items() if not words]
+    assert not unneeded, f"declared, and not needed: {unneeded}"
+    misnamed = {right: words for right, words in refused.items() if not all(right.words in each for each in words)}
+    assert not misnamed, misnamed
+
+
+def targets_of(action: Action, world: dict[str, Ref]) -> list[Ref]:
+    return [ref for ref in world.values() if ref.kind in action.kinds]
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+async def test_an_action_needs_exactly_its_declared_rights(
+    keda: None, cluster: ClusterGateway, namespace: Namespace, name: str
+) -> None:
+    action = ACTIONS[name]
+    world = build(namespace)
+    who: Accounts = await accounts(cluster, namespace, action.rules)
+    occasion = Occasion(namespace.name, "rights", "uid-of-the-incident", "step")
+    trial = Trial(action, targets_of(action, world), occasion, datetime.now(UTC))
+    begins = said(namespace)
+    refused = {right: await trial.before(hands) for right, hands in who.without.items()}
+    assert said(namespace) == begins, "a plan or a dry run changed something"
+    made = await trial.make(who.full)
+    assert await trial.after(who.full, made) == set(), "the declared rights are not enough to settle and put back"
+    stands = said(namespace)
+    for right, hands in who.without.items():
+        refused[right] |= await trial.after(hands, made)
+    assert said(namespace) == stands, "a refused write changed something"
+    judge(refused)
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+async def test_a_check_needs_exactly_its_declared_rights(
+    keda: None, cluster: ClusterGateway, namespace: Namespace, name: str
+) -> None:
+    check, world = CHECKS[name], build(namespace)
+    who = await accounts(cluster, namespace, check.rules)
+    kinds = {"rollout": ("Deployment", "StatefulSet", "DaemonSet")}.get(name, tuple(world))
+    # One target at a time: a check says no more than that it could not see, and why.
+    groups = [()] if name == "http" else [(world[kind],) for kind in kinds]
+
+    async def words(hands: Gateway) -> set[str]:
+        found = [await check.look(hands, namespace.name, each, CHECK_PARAMS.get(name, {})) for each in groups]
+        unseen = {each.message for each in found if "Forbidden" in each.message}
+        assert all(each.verdict is Verdict.UNKNOWN for each in found if each.message in unseen)
+        return unseen
+
+    assert await words(who.full) == set(), "the declared rights are not enough"
+    judge({right: await words(hands) for right, hands in who.without.items()})

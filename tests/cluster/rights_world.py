@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -97,10 +98,9 @@ async def accounts(cluster: ClusterGateway, namespace: Namespace, rules: Iterabl
 async def _until_granted(hands: Gateway, namespace: str, right: Right) -> None:
     what, _, sub = right.resource.partition("/")
     asked = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": what, "subresource": sub}
-    for _ in range(500):
-        if await hands.review(asked):
-            return
-    raise AssertionError(f"the Role was not heeded: {right}")
+    end = time.monotonic() + 15
+    while not await hands.review(asked):
+        assert time.monotonic() < end, f"not within 15 s: the Role is heeded: {right}"
 
 
 def workload(kind: str, name: str, version: str, **spec: Any) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import pytest
 from cluster.rights_world import Accounts, Right, accounts, build, install_keda
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.actions.contract import Action, Occasion
+from incident_operator.api import names
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway, Gateway
 from incident_operator.faults import Conflict, Fault
 from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release, Request, Verdict
 from tests_support.cluster import Kubectl, Namespace
+from tests_support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 PARAMS: dict[str, dict[str, Any]] = {"scale": {"replicas": 3}}
@@ -33,6 +35,9 @@ def keda(kubectl: Kubectl) -> Iterator[None]:
     yield
     if was_us:
         kubectl("delete", "crd", "scaledobjects.keda.sh", "--timeout=30s")
+        eventually(
+            lambda: "keda.sh" not in kubectl("get", "--raw", "/apis"), within=30, what="KEDA to be served no more"
+        )
 
 
 @pytest.fixture
@@ -144,18 +149,20 @@ class Trial:
 
 
 def said(namespace: Namespace) -> dict[str, Any]:
-    """Specs, labels and annotations of all that may be touched, as they are now."""
+    """What there is as its owner wants it; not the pods and the marks that controllers make of it in their own time."""
     items = namespace.kubectl.json("-n", namespace.name, "get", WATCHED)["items"]
     return {
-        f"{each['kind']}/{each['metadata']['name']}": (
-            each["metadata"]["uid"],
-            each.get("spec"),
-            each["metadata"].get("labels"),
-            each["metadata"].get("annotations"),
-            each["metadata"].get("deletionTimestamp"),
-        )
+        f"{each['kind']}/{each['metadata']['name']}": _wanted(each)
         for each in items
+        if each["kind"] != "Pod" or each["metadata"]["name"] in ("bare", "db-0")
     }
+
+
+def _wanted(thing: Any) -> tuple[Any, ...]:
+    meta = thing["metadata"]
+    told = {key: value for key, value in (meta.get("annotations") or {}).items() if names.GROUP in key or "keda" in key}
+    spec = None if thing["kind"] == "Pod" else thing.get("spec")
+    return meta["uid"], spec, meta.get("labels"), told, "deletionTimestamp" in meta
 
 
 def judge(refused: dict[Right, set[str]]) -> None:

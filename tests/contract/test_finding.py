@@ -98,6 +98,8 @@ async def test_metadata_alone_can_be_listed_and_columns_of_the_table(place: Plac
         return [each for each in await place.cluster.column("Incident", "ID") if each == place.namespace]
 
     assert await place.eventually(ids, "the watch cache to have the status") == [place.namespace]
+    assert list(await place.cluster.column("Incident", "ID", place.namespace)) == [place.namespace]
+    assert list(await place.cluster.column("Incident", "ID", "nowhere")) == []
     assert list(await place.cluster.column("Incident", "Nobody")) == []
     (found,) = await place.cluster.list_all("Incident", label_selector=f"l={place.namespace}", metadata_only=True)
     assert {"spec", "status"}.isdisjoint(found)

@@ -70,7 +70,8 @@ async def test_what_it_alone_owned_goes_with_it(place: Place) -> None:
 
 async def test_a_pod_of_no_node_goes_at_once_and_the_answer_is_the_pod(place: Place) -> None:
     await place.pods_can_be_made()
-    pod = await place.make("Pod", "p", spec={"containers": [{"name": "c", "image": "i"}]})
+    spec = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "i"}]}
+    pod = await place.make("Pod", "p", spec=spec)
     answer = await place.cluster.send(Request("delete", place.ref(pod)))
     assert answer["kind"] == "Pod"
     assert answer["metadata"]["deletionGracePeriodSeconds"] == 0

@@ -115,7 +115,7 @@ async def test_some_kinds_have_no_generation(place: Place, kind: str) -> None:
 
 async def test_status_is_replaced_whole_under_a_lock(place: Place) -> None:
     thing = await incident(place, status={"id": "forged"})
-    assert (thing.get("status") or {}).get("id") is None, "who makes an Incident does not say how far it is"
+    assert thing["status"] == {"observedGeneration": -1}, "who makes an Incident does not say how far it is"
     ref, version = place.ref(thing), thing["metadata"]["resourceVersion"]
     one = await place.cluster.patch_status(ref, {"observedGeneration": 1, "id": "one"}, resource_version=version)
     assert one["status"] == {"observedGeneration": 1, "id": "one"}
@@ -131,6 +131,21 @@ async def test_status_is_replaced_whole_under_a_lock(place: Place) -> None:
     assert two["status"].get("id") is None, "what is absent from a status is removed"
     with pytest.raises(NotFound):
         await place.cluster.patch_status(Ref("Incident", "no", ref.namespace, "u"), {}, resource_version="1")
+
+
+async def test_the_lock_on_a_status_may_be_the_status_itself(place: Place) -> None:
+    thing = await incident(place)
+    ref, first = place.ref(thing), thing["status"]
+    await place.merge(thing, {"metadata": {"finalizers": ["a.b/c"]}})
+    one = await place.cluster.patch_status(ref, {"observedGeneration": 1, "id": "one"}, was=first)
+    assert (one["status"]["id"], one["metadata"]["finalizers"]) == ("one", ["a.b/c"])
+    with pytest.raises(Conflict):
+        await place.cluster.patch_status(ref, {"id": "two"}, was=first)
+    with pytest.raises(Conflict):
+        await place.cluster.patch_status(ref, {"id": "two"}, was={})
+    gone = await place.patch(thing, [{"op": "remove", "path": "/status"}], "status")
+    assert gone["status"] == first, "without one it is as it was at first"
+    await place.merge(thing, {"metadata": {"finalizers": None}})
 
 
 async def test_spec_and_status_are_written_apart(place: Place) -> None:

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 OURS = "incident-operator.dev"
+KEPT = re.compile(
+    r"/(incidents|incidentledgers|pods|deployments|statefulsets|horizontalpodautoscalers|networkpolicies)(/|\?|$)"
+)
+"""The paths whose writes the policy keeps."""
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 SUCCESS = range(200, 300)
 
@@ -19,6 +23,7 @@ SUCCESS = range(200, 300)
 class Write:
     """One write as the API server carried it out, or refused it."""
 
+    audit_id: str
     began: str
     ended: str
     agent: str
@@ -83,6 +88,7 @@ def _write(event: dict[str, Any]) -> Write:
     resource = about.get("resource", "") + (f"/{about['subresource']}" if about.get("subresource") else "")
     name = about.get("name") or ((answer or {}).get("metadata") or {}).get("name", "")
     return Write(
+        event["auditID"],
         event["requestReceivedTimestamp"],
         event["stageTimestamp"],
         event.get("userAgent", ""),
@@ -127,10 +133,11 @@ def _state(write: Write) -> Any:
 
 def unannounced(writes: list[Write]) -> list[str]:
     """Changes of targets that no status patch had announced, as Intended or as what is put back, before they began."""
-    announced: list[tuple[str, set[str]]] = []
-    for write in writes:
-        if write.is_status_of_incident and write.code in SUCCESS:
-            announced.append((write.ended, _named(write.request)))
+    announced = [
+        (write.ended, _named(write.request))
+        for write in writes
+        if write.is_status_of_incident and write.code in SUCCESS
+    ]
     return [
         f"{write.verb} {write.resource} {write.name} at {write.began}"
         for write in writes
@@ -169,4 +176,8 @@ def masker(run: str) -> Callable[[str], str]:
     """Puts a word for what is another one in each run: the run's own name, and names that are generated from it."""
     made = re.compile(rf"(incident-)?{re.escape(run)}(-[a-z]+)?(-[0-9a-f]{{8,10}})?(?![\w])")
     digest = re.compile(r"\b[0-9a-f]{64}\b")
-    return lambda text: digest.sub("DIGEST", made.sub(lambda found: f"{found[1] or ''}RUN{found[2] or ''}{'-#' if found[3] else ''}", text))
+
+    def word(found: re.Match[str]) -> str:
+        return f"{found[1] or ''}RUN{found[2] or ''}{'-#' if found[3] else ''}"
+
+    return lambda text: digest.sub("DIGEST", made.sub(word, text))

@@ -84,6 +84,12 @@ def lanes(make_lane: MakeLane) -> list[Lane]:
     return [make_lane(f"lane{number}") for number in range(LANES)]
 
 
+@pytest.fixture
+def lane(lanes: list[Lane]) -> Lane:
+    """One of them."""
+    return lanes[0]
+
+
 @pytest.fixture(scope="session")
 def reference(lanes: list[Lane]) -> References:
     """The course of a scenario without a fault, made once."""

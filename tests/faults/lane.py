@@ -77,6 +77,7 @@ class Lane:
         self.log = self.folder / "operator.log"
         self.operator = OperatorProcess(kubeconfig, self.namespace.name, self.log, *OPTIONS, *more)
         self.operator.start()
+        self._closed = False
         self._runs = 0
 
     def kill(self) -> None:
@@ -84,8 +85,11 @@ class Lane:
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        with contextlib.suppress(Exception):
-            self.operator.stop()
+        """End the operator as kubelet does, and take away the rest; once."""
+        if self._closed:
+            return
+        self._closed = True
+        self.operator.stop()
         self.proxy.stop()
         self.api.close()
         if self._made is not None:
@@ -121,6 +125,7 @@ class Lane:
             self.operator.stop()
         self.revive()
         scenario.prepare(self.api, run)
+        eventually(lambda: self.proxy.is_watched("/incidents"), within=20, what="the operator's watch", every=LOOK)
         self.proxy.forget()
         self.audit.begin()
         try:
@@ -147,12 +152,14 @@ class Lane:
             self.proxy.add(*rules)
             begun = time.monotonic()
             course = Course(self, scenario, run)
-            trouble = course.to_the_end(begun + within + sum(rule.seconds for rule in rules if rule.action.startswith("hang")))
+            trouble = course.to_the_end(
+                begun + within + sum(rule.seconds for rule in rules if rule.action.startswith("hang"))
+            )
             seconds, requests = time.monotonic() - begun, list(self.proxy.seen)
             self.proxy.clear()
-            writes = self.writes()
+            world, writes = self.settled_world(run), self.writes()
             return Outcome(
-                self.settled_world(run),
+                world,
                 effects(writes, masker(run)),
                 unannounced(writes),
                 requests,
@@ -174,7 +181,13 @@ class Lane:
         return eventually(look, within=10, what=f"the world of {run} to stand still", every=LOOK)
 
     def writes(self) -> list[Write]:
-        """What this lane's operator wrote in its namespace, as the API server tells it."""
+        """What this lane's operator wrote in its namespace, as the API server tells it, once it has told all."""
+
+        def missing() -> set[str]:
+            return set(self.proxy.audit_ids) - {each.audit_id for each in self.audit.writes(self.namespace.name)}
+
+        with contextlib.suppress(AssertionError):  # an API server that was killed has not written down its last ones
+            eventually(lambda: not missing(), within=5, what="the audit log to be complete", every=LOOK)
         return [each for each in self.audit.writes(self.namespace.name) if each.agent == self.agent]
 
 
@@ -217,7 +230,9 @@ class Course:
             self._finished = True
             self._scenario.finish(self._lane.api, self._run)
         elif is_stalled(found) and ready_reason(found) != self._scenario.held:
-            stamp = next(each["lastTransitionTime"] for each in found["status"]["conditions"] if each["type"] == "Ready")
+            stamp = next(
+                each["lastTransitionTime"] for each in found["status"]["conditions"] if each["type"] == "Ready"
+            )
             reason = f"{ready_reason(found)} {stamp} {len(found['status'].get('timeline', ()))}"
             if reason not in self._asked_for:
                 self._asked_for.add(reason)

@@ -20,6 +20,7 @@ from aiohttp import web
 from yarl import URL
 
 from faults.access import MISSING, Access
+from faults.audit import KEPT
 from faults.rules import REASONS, Rule, Seen
 
 NOT_PASSED = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive", "user-agent"})
@@ -52,6 +53,8 @@ class FaultProxy:
         self.name = name
         self.on_kill = on_kill
         self.seen: list[Seen] = []
+        self.audit_ids: list[str] = []
+        """Of the writes that were carried out, by which the audit log knows them."""
         self.url = ""
         self._access = access
         self._rules: list[Rule] = []
@@ -92,10 +95,14 @@ class FaultProxy:
 
     def forget(self) -> None:
         """Begin anew: no rules, no requests seen, no answers remembered."""
-        self._rules, self.seen, self._first = [], [], {}
+        self._rules, self.seen, self.audit_ids, self._first = [], [], [], {}
 
     def seen_of(self, kind: str) -> Sequence[Seen]:
         return [each for each in self.seen if each.kind == kind]
+
+    def is_watched(self, path: str) -> bool:
+        """Whether a stream of what is at such a path is open."""
+        return any(path in each.path for each in list(self._watches.values()))
 
     def cut_watches(self) -> int:
         """Break every stream that is open now; how many there were."""
@@ -138,48 +145,54 @@ class FaultProxy:
         except (aiohttp.ClientError, OSError):
             return _reset(request)  # the API server is away: so is the operator's connection
 
-    async def _spoil(self, request: web.Request, seen: Seen, rule: Rule) -> web.StreamResponse:  # noqa: PLR0911
+    async def _spoil(self, request: web.Request, seen: Seen, rule: Rule) -> web.StreamResponse:
         """Do what a rule says to a request; the table of actions, but for those on events."""
         match rule.action:
             case "kill_before" | "reset_before":
                 if rule.action == "kill_before":
                     self.on_kill()
                 return _reset(request)
+            case "status":
+                return await _send(request, error(rule.code, rule.retry_after))
+            case "torn" if seen.is_watch:
+                return await _tear(request, (200, {"Content-Type": "application/json"}, b"{}"))
+            case "stale":
+                first = self._first.get(seen.target)
+                rule.missed = first is None
+                return await _send(request, first or await self._forward(request))
+            case "hang":
+                await asyncio.sleep(rule.seconds)
+                return await _send(request, await self._forward(request))
+            case _:
+                return await self._answer_badly(request, rule, await self._forward(request))
+
+    async def _answer_badly(self, request: web.Request, rule: Rule, answer: Answer) -> web.StreamResponse:
+        """What is done once the API server has carried the request out."""
+        match rule.action:
             case "kill_applied" | "reset_applied":
-                await self._forward(request)
                 if rule.action == "kill_applied":
                     self.on_kill()
                 return _reset(request)
             case "kill_answered":
-                response = await _send(request, await self._forward(request))
+                response = await _send(request, answer)
                 self.on_kill()
                 return response
-            case "status":
-                return await _send(request, error(rule.code, rule.retry_after))
-            case "hang":
-                await asyncio.sleep(rule.seconds)
-                return await _send(request, await self._forward(request))
-            case "hang_applied":
-                answer = await self._forward(request)
+            case "truncated":
+                code, headers, body = answer
+                return await _send(request, (code, headers, body[: len(body) // 2]))
+            case "torn":
+                return await _tear(request, answer)
+            case _:
                 await asyncio.sleep(rule.seconds)
                 return await _send(request, answer)
-            case "truncated":
-                code, headers, body = await self._forward(request)
-                return await _send(request, (code, headers, body[: len(body) // 2]))
-            case "torn" if seen.is_watch:
-                return await _tear(request, (200, {"Content-Type": "application/json"}, b"{}"))
-            case "torn":
-                return await _tear(request, await self._forward(request))
-            case _:
-                first = self._first.get(seen.target)
-                rule.missed = first is None
-                return await _send(request, first or await self._forward(request))
 
     async def _forward(self, request: web.Request) -> Answer:
         """The API server's answer; the first one to each read is remembered, but for what Secrets hold."""
         body = await request.read()
         async with self._ask(request, body) as response:
             answer = response.status, _headers(response), await response.read()
+        if request.method != "GET" and KEPT.search(request.raw_path) and "Audit-Id" in response.headers:
+            self.audit_ids.append(response.headers["Audit-Id"])
         if request.method == "GET" and SECRET not in request.raw_path and response.ok:
             self._first.setdefault(request.raw_path, answer)
         return answer

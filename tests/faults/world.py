@@ -78,8 +78,7 @@ def _revision(replica_set: Any) -> str:
 
 def differences(reference: World, found: World) -> list[str]:
     """What is other than in the reference."""
-    return [
-        f"{key}: {json.dumps(found.get(key), sort_keys=True)} instead of {json.dumps(reference.get(key), sort_keys=True)}"
-        for key in sorted(reference.keys() | found.keys())
-        if reference.get(key) != found.get(key)
-    ]
+    texts = {
+        key: [json.dumps(each.get(key), sort_keys=True) for each in (found, reference)] for key in reference | found
+    }
+    return [f"{key}: {is_so} instead of {ought}" for key, (is_so, ought) in sorted(texts.items()) if is_so != ought]

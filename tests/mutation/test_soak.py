@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKLOADS = ("w0", "w1", "w2")
 INCIDENTS = ("i0", "i1", "i2", "i3")
 BEFORE = 2
-HISTORIES = 5
+HISTORIES = 20
 
 CUT = {"name": "cut", "isolate": {}}
 STEPS = st.sampled_from(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from incident_operator.api.schema import Duration, Label, Model, ObjectName, Rule, parse_duration, validated_by
+from incident_operator.api.schema import Duration, Label, Model, ObjectName, Rule, between, parse_duration, validated_by
 
 ACTIONS = ("rolloutUndo", "scale", "isolate")
 CHECKS = ("rollout", "podsReady", "http")
@@ -25,14 +25,6 @@ def _one_of(members: tuple[str, ...]) -> Rule:
     return Rule(
         rule=f"[{listed}].filter(x, x).size() == 1",
         message=f"exactly one of {', '.join(members)} is to be set",
-    )
-
-
-def _between(field: str, low: str, high: str) -> Rule:
-    return Rule(
-        rule=f"!has(self.{field}) || (duration(self.{field}) >= duration('{low}') && "
-        f"duration(self.{field}) <= duration('{high}'))",
-        message=f"{field} must be between {low} and {high}",
     )
 
 
@@ -57,7 +49,7 @@ class Target(Model):
 class RolloutUndo(Model):
     """Go back to the last good revision: one that still runs, else one verified as good, else the previous one."""
 
-    to_revision: Annotated[int, Field(ge=1)] | None = None
+    to_revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Go back to this revision, as `kubectl rollout history` numbers them. Default: the last good one."""
 
 
@@ -80,7 +72,7 @@ class Step(Model):
 
     model_config = ConfigDict(
         json_schema_extra=validated_by(
-            _one_of(ACTIONS), _between("timeout", "1s", "24h"), _between("expiresAfter", "1s", "720h")
+            _one_of(ACTIONS), between("timeout", "1s", "24h"), between("expiresAfter", "1s", "720h")
         )
     )
 
@@ -145,7 +137,7 @@ class Http(Model):
     timeout: Duration = "5s"
     """How long one answer may take, between 100ms and 30s."""
 
-    model_config = ConfigDict(json_schema_extra=validated_by(_between("timeout", "100ms", "30s")))
+    model_config = ConfigDict(json_schema_extra=validated_by(between("timeout", "100ms", "30s")))
 
     @model_validator(mode="after")
     def _as_the_api_server(self) -> Self:
@@ -159,7 +151,7 @@ class Check(Model):
     model_config = ConfigDict(
         json_schema_extra=validated_by(
             _one_of(CHECKS),
-            _between("timeout", "1s", "24h"),
+            between("timeout", "1s", "24h"),
             Rule(
                 rule="duration(self.timeout) >= duration(self.__for__)",
                 message="timeout must be at least as long as for",
@@ -237,7 +229,7 @@ class IncidentSpec(Model):
                     field_path=".cancel",
                 ),
                 Rule(rule="!(self.release && self.cancel)", message="give release or cancel, not both"),
-                _between("expiresAfter", "1s", "720h"),
+                between("expiresAfter", "1s", "720h"),
                 *(
                     _kinds_rule(action, field, kinds)
                     for field in ("containment", "remediation")
@@ -293,7 +285,8 @@ incident-responder."""
             allowed = {"rolloutUndo": UNDOABLE, "scale": SCALABLE}.get(step.action[0])
             if allowed and any(target.kind not in allowed for target in step.targets or self.targets):
                 raise ValueError(f"{step.action[0]} works on {', '.join(allowed)}")
-        for listed in (self.targets, *(step.targets or () for step in steps)):
+        checks = self.verification or []
+        for listed in (self.targets, *(each.targets or () for each in (*steps, *checks))):
             _unique("targets", [(target.kind, target.name) for target in listed])
         _unique("verification", [check.name for check in self.verification or ()])
         return self

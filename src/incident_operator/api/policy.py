@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from incident_operator.api.incident import Severity
-from incident_operator.api.schema import Duration, Instant, Label, Model, ObjectName, Rule, validated_by
+from incident_operator.api.schema import Duration, Instant, Label, Model, ObjectName, Rule, between, validated_by
 
 ActionName = Literal["rolloutUndo", "scale", "isolate"]
 Day = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
@@ -166,6 +166,8 @@ class FreezeWindow(Model):
 class Storm(Model):
     """When too much happens at once, people take over: new Incidents only propose."""
 
+    model_config = ConfigDict(json_schema_extra=validated_by(between("within", "1s", "48h")))
+
     incidents: Annotated[int, Field(ge=1, le=10000)]
     """So many Incidents may be carried out ..."""
     within: Duration
@@ -174,6 +176,8 @@ class Storm(Model):
 
 class ResponsePolicySpec(Model):
     """What Incidents may do in the namespaces it selects. Of several policies the strictest holds."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(between("cooldown", "1s", "48h")))
 
     namespace_selector: Selector
     """The namespaces it is for, by their labels; {} is all of them."""

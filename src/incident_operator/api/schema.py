@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
-DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+DURATION = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h))+$"
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
@@ -63,3 +63,12 @@ class Rule(BaseModel):
 def validated_by(*rules: Rule) -> JsonDict:
     """The ``json_schema_extra`` of a model that these CEL rules hold."""
     return {"x-kubernetes-validations": [rule.as_schema() for rule in rules]}
+
+
+def between(field: str, low: str, high: str) -> Rule:
+    """A duration lies between two others, or is not given."""
+    return Rule(
+        rule=f"!has(self.{field}) || (duration(self.{field}) >= duration('{low}') && "
+        f"duration(self.{field}) <= duration('{high}'))",
+        message=f"{field} must be between {low} and {high}",
+    )

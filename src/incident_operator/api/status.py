@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from incident_operator.api.schema import Instant, Json, Label, Model, Text, Word
+from incident_operator.api.schema import Instant, Json, Label, Model, ObjectName, Text, Word
 
 Facts = Annotated[dict[str, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=16)]
 Timers = Annotated[dict[str, Instant], Field(max_length=16)]
@@ -174,7 +174,7 @@ class LedgerEntry(Model):
     """What was there before, as JSON: what a release puts back."""
     after: Json | None = None
     """What was put there, as JSON: a release acts only where it still stands."""
-    stored: Word | None = None
+    stored: ObjectName | None = None
     """The IncidentLedger that holds request, before and after, where they are long or not for everybody's eyes."""
     summary: Text | None = None
     """The change in words."""

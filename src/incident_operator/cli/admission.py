@@ -17,7 +17,10 @@ from incident_operator.planning.rights import Rule
 
 API = "admissionregistration.k8s.io/v1"
 OPERATOR = f"system:serviceaccount:{names.INSTALL_NAMESPACE}:{names.FIELD_MANAGER}"
-ASKED = ("targets", "containment", "remediation", "verification", "serviceAccountName", "mode")
+ASKED = (
+    "targets", "containment", "remediation", "verification", "serviceAccountName", "mode", "severity", "type",
+    "expiresAfter",
+)  # fmt: skip
 """Fields of an Incident that ask for something to be done; suspend, release and cancel need no more rights."""
 
 

@@ -336,16 +336,20 @@ class FakeCluster(FakeHands):
         found = await self._listed(kind, "", what, lambda: question(kind, label_selector, field_selector))
         return [_metadata(each) for each in found] if metadata_only else found
 
-    async def column(self, kind: str, name: str) -> Sequence[str]:
+    async def column(self, kind: str, name: str, namespace: str = "") -> Sequence[str]:
         """One column of the table of all objects of a kind of ours; empty if there is no such column."""
-        found, path = await self.list_all(kind), column_of(kind, name)
+        found = await (self.list(kind, namespace) if namespace else self.list_all(kind))
+        path = column_of(kind, name)
         return [field(each, path) for each in found] if path else ()
 
-    async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
-        """Replace the status subresource under an optimistic lock."""
+    async def patch_status(
+        self, ref: Ref, status: Mapping[str, Any], *, resource_version: str = "", was: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Replace the status subresource under an optimistic lock: on the version, or on what status was."""
+        lock = {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
         body = [
             {"op": "test", "path": "/metadata/uid", "value": ref.uid},
-            {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+            lock if was is None else {"op": "test", "path": "/status", "value": was},
             {"op": "add", "path": "/status", "value": status},
         ]
         return await self.send(Request("patch", ref, body, "application/json-patch+json", "status"))

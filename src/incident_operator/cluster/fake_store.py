@@ -32,6 +32,8 @@ WITH_STATUS = frozenset({"Incident", "ScaledObject", "HorizontalPodAutoscaler", 
     "NetworkPolicy"
 }
 """Kinds whose status is written through its subresource only."""
+FIRST_STATUS = {"Incident": {"observedGeneration": -1}}
+"""The one default that matters: what status is before anybody wrote it (``default`` in the CRD)."""
 CUSTOM = (names.GROUP, "keda.sh")
 KEPT = ("uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 """What the server keeps, whatever a patch says."""
@@ -105,7 +107,7 @@ class Store:
         if is_counted(resource(new["kind"])):
             meta.setdefault("generation", 1)
         meta["resourceVersion"] = self._next()
-        self.objects[key_of(new)] = new
+        self.objects[key_of(new)] = _with_status(new)
         return new
 
     def read(self, ref: Ref) -> Object:
@@ -145,6 +147,7 @@ class Store:
             meta["generation"] = 1
         if found.kind in WITH_STATUS:
             new.pop("status", None)
+        _with_status(new)
         if not dry_run:
             meta["resourceVersion"] = self._next()
             self.objects[key_of(new)] = new
@@ -162,7 +165,7 @@ class Store:
     def _patch(self, request: Request, *, dry_run: bool) -> Written:
         ref, there = request.ref, self.read(request.ref)
         new = _patched(there, request)
-        _keep_immutable(request, there, new)
+        _keep_immutable(request, there, _with_status(new))
         if is_counted(resource(ref.kind)) and _counts(ref.kind, there, new):
             new["metadata"]["generation"] = there["metadata"].get("generation", 0) + 1
         after: Object | None = there
@@ -250,6 +253,14 @@ class Store:
             else:
                 _, namespace, name = key_of(each)
                 self._delete(Ref(each["kind"], name, namespace, each["metadata"]["uid"]), dry_run=False)
+
+
+def _with_status(thing: Object) -> Object:
+    """The same object, with the status that its kind begins with if it has none."""
+    first = FIRST_STATUS.get(thing["kind"])
+    if first is not None:
+        thing.setdefault("status", dict(first))
+    return thing
 
 
 def _patched(there: Object, request: Request) -> Object:

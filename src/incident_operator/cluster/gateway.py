@@ -183,21 +183,25 @@ class ClusterGateway(Gateway):
             query = {**query, "continue": onward}
             query.pop("resourceVersion", None)
 
-    async def column(self, kind: str, name: str) -> Sequence[str]:
+    async def column(self, kind: str, name: str, namespace: str = "") -> Sequence[str]:
         """One column of the table of all objects of a kind; a fiftieth of what the objects would be."""
         query = {"resourceVersion": "0", "includeObject": "None"}
-        answer = await self._json("GET", path(kind), f"list {kind} of all namespaces", kind, query=query, accept=TABLE)
+        what = f"list {kind} in {namespace}" if namespace else f"list {kind} of all namespaces"
+        answer = await self._json("GET", path(kind, namespace), what, kind, query=query, accept=TABLE)
         names_of = [each["name"] for each in answer.get("columnDefinitions", ())]
         if name not in names_of:
             return ()
         at = names_of.index(name)
         return [str(row["cells"][at] or "") for row in answer.get("rows") or ()]
 
-    async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
-        """Replace the status subresource under an optimistic lock."""
+    async def patch_status(
+        self, ref: Ref, status: Mapping[str, Any], *, resource_version: str = "", was: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Replace the status subresource under an optimistic lock: on the version, or on what status was."""
+        lock = {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
         body = [
             {"op": "test", "path": "/metadata/uid", "value": ref.uid},
-            {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+            lock if was is None else {"op": "test", "path": "/status", "value": was},
             {"op": "add", "path": "/status", "value": status},
         ]
         return await self.send(Request("patch", ref, body, "application/json-patch+json", "status"))

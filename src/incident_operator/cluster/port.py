@@ -79,12 +79,18 @@ class Cluster(Hands, Protocol):
         """Objects of all namespaces, from the watch cache; with ``metadata_only`` nothing else of them is sent."""
         ...
 
-    async def column(self, kind: str, name: str) -> Sequence[str]:
-        """One column of the table of all objects of a kind, as ``kubectl get -o wide`` shows it."""
+    async def column(self, kind: str, name: str, namespace: str = "") -> Sequence[str]:
+        """One column of the table of all objects of a kind, or those of a namespace, as ``kubectl get -o wide`` has."""
         ...
 
-    async def patch_status(self, ref: Ref, status: Mapping[str, Any], *, resource_version: str) -> Manifest:
-        """Replace the status subresource under an optimistic lock; Conflict if somebody wrote in between."""
+    async def patch_status(
+        self, ref: Ref, status: Mapping[str, Any], *, resource_version: str = "", was: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Replace the status subresource under an optimistic lock; Conflict if somebody wrote in between.
+
+        The lock is the resourceVersion, or with ``was`` the status itself, so that a write of the metadata
+        may be under way at the same time.
+        """
         ...
 
     async def event(

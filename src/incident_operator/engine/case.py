@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
+
+import structlog
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster, Hands
@@ -14,6 +17,8 @@ from incident_operator.engine.settings import stamp_of
 from incident_operator.engine.wishes import Wishes
 from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.planning.record import Moment, Record
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.engine")
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,6 +51,8 @@ class Case:
     written: Callable[[str], None]
     """Told of the resourceVersion of each write to the Incident, so that its echo is no news."""
     news: list[Moment] = dataclasses.field(default_factory=list)
+    fastening: asyncio.Task[None] | None = None
+    """Our finalizer on its way."""
 
     @property
     def now(self) -> datetime:
@@ -76,6 +83,7 @@ class Case:
         """Add to the timeline what a person may want to know; with ``event`` an Event says it after the next save."""
         moment = Moment(self.stamp, reason, message, warning, event)
         self.record = self.record.noted(moment)
+        log.info("Noted", reason=reason, said=message)
         if event:
             self.news.append(moment)
 
@@ -85,10 +93,40 @@ class Case:
         status = statuses.to_status(self.record, self.stamp, stored)
         if status == self.incident.get("status"):
             return
-        version = self.meta["resourceVersion"]
-        self.incident = await self.cluster.patch_status(self.ref, status, resource_version=version)
-        self.written(self.meta["resourceVersion"])
+        if self.fastening is None:
+            version = self.meta["resourceVersion"]
+            self._take(await self.cluster.patch_status(self.ref, status, resource_version=version))
+        else:
+            # The finalizer is on its way: the lock is on what status was, and both are there before anything else.
+            was = self.incident.get("status") or {}
+            saved, fastened = await asyncio.gather(
+                self.cluster.patch_status(self.ref, status, was=was), self.fastening, return_exceptions=True
+            )
+            self.fastening = None
+            for result in (fastened, saved):
+                if isinstance(result, BaseException):
+                    raise result
+            if not isinstance(saved, BaseException):
+                self._take(saved)
         self.record = dataclasses.replace(self.record, conditions=restoring.conditions_of(self.incident))
+
+    def _take(self, incident: Manifest) -> None:
+        """Go on from what a write of ours has left; of two at the same time, from the later one."""
+        self.written(incident["metadata"]["resourceVersion"])
+        if int(incident["metadata"]["resourceVersion"]) >= int(self.meta["resourceVersion"]):
+            self.incident = incident
+
+    def fasten(self) -> None:
+        """Begin to put our finalizer on; ``save`` and ``fastened`` wait for it."""
+        if names.FINALIZER not in self.meta.get("finalizers", ()):
+            self.fastening = asyncio.create_task(self.set_finalizer(wanted=True))
+
+    async def fastened(self) -> None:
+        """Return once our finalizer is on."""
+        if self.fastening is not None:
+            fastening, self.fastening = self.fastening, None
+            await fastening
+        await self.set_finalizer(wanted=True)
 
     async def tell(self) -> None:
         """Send the Events of what was noted and saved."""
@@ -106,5 +144,4 @@ class Case:
         new = [*there, names.FINALIZER] if wanted else [each for each in there if each != names.FINALIZER]
         metadata = {"resourceVersion": self.meta["resourceVersion"], "finalizers": new}
         request = Request("patch", self.ref, {"metadata": metadata}, "application/merge-patch+json")
-        self.incident = await self.cluster.send(request)
-        self.written(self.meta["resourceVersion"])
+        self._take(await self.cluster.send(request))

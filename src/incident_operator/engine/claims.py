@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from incident_operator.cluster.port import Cluster
@@ -42,9 +42,10 @@ class Rival:
 class Claims:
     """Targets with the Incident that has each, when each was last changed, and when Incidents were carried out."""
 
-    def __init__(self, cluster: Cluster, wake: Callable[[Key], None]) -> None:
-        """Know nothing yet; ``wake`` is told of Incidents that need wait no longer."""
+    def __init__(self, cluster: Cluster, wake: Callable[[Key], None], namespaces: Sequence[str] = ()) -> None:
+        """Know nothing yet; ``wake`` is told of Incidents that need wait no longer; no namespaces: all of them."""
         self._cluster = cluster
+        self._namespaces = namespaces
         self._wake = wake
         self._holder: dict[str, tuple[str, Key]] = {}
         self._of: dict[str, frozenset[str]] = {}
@@ -59,13 +60,20 @@ class Claims:
         """Read the claims of the open Incidents once; with ``everything`` also what closed ones did lately."""
         async with self._reading:
             if not self._open_known:
-                for incident in await self._cluster.list_all("Incident", field_selector=OPEN):
+                for incident in await self._incidents(OPEN):
                     self._learn_one(incident)
                 self._open_known = True
             if everything and not self._all_known:
-                for incident in await self._cluster.list_all("Incident"):
+                for incident in await self._incidents(""):
                     self._learn_one(incident)
                 self._all_known = True
+
+    async def _incidents(self, field_selector: str) -> Sequence[Manifest]:
+        """The Incidents that this operator looks after."""
+        if not self._namespaces:
+            return await self._cluster.list_all("Incident", field_selector=field_selector)
+        lists = [await self._cluster.list("Incident", namespace) for namespace in self._namespaces]
+        return [incident for each in lists for incident in each]
 
     def _learn_one(self, incident: Manifest) -> None:
         """What one Incident has, from its status alone."""
@@ -92,14 +100,15 @@ class Claims:
             if before is None or before[1] <= at:
                 self._changed[name] = (uid, at)
 
-    def take(self, uid: str, key: Key, targets: frozenset[str]) -> Rival | None:
-        """Have all of these targets, or none and the Incident that is in the way."""
+    def take(self, uid: str, key: Key, targets: frozenset[str], *, only_look: bool = False) -> Rival | None:
+        """Have all of these targets, or none and the Incident that is in the way; it wakes this one when it is over."""
         for target in sorted(targets):
             holder = self._holder.get(target)
             if holder is not None and holder[0] != uid:
                 self._waiting.setdefault(holder[0], set()).add(key)
                 return Rival(holder[1], target)
-        self._hold(uid, key, targets)
+        if not only_look:
+            self._hold(uid, key, targets)
         return None
 
     def _hold(self, uid: str, key: Key, targets: frozenset[str]) -> None:

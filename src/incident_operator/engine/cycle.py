@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from incident_operator.actions.contract import Action
@@ -12,7 +13,7 @@ from incident_operator.cluster.port import Cluster
 from incident_operator.engine import endings, ledgers, preparing, restoring, stepping, verifying, wishes
 from incident_operator.engine.case import Case, Memory
 from incident_operator.engine.claims import Claims
-from incident_operator.engine.gate import Gate
+from incident_operator.engine.gate import Gate, Pause
 from incident_operator.engine.identity import IdBook
 from incident_operator.engine.keys import Behind, Key
 from incident_operator.engine.policies import PolicyBook
@@ -43,6 +44,7 @@ class Engine:
         metrics: Metrics,
         wake: Callable[[Key], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
+        namespaces: Sequence[str] = (),
     ) -> None:
         """Work on a cluster with a repertoire.
 
@@ -56,15 +58,17 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._is_busy = is_busy
-        self._claims = Claims(cluster, wake)
+        self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
         self._lists = Lists()
         self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists)
-        self._ids = IdBook(cluster)
+        self._ids = IdBook(cluster, namespaces)
         self._memories: dict[Key, Memory] = {}
         self._echoes: dict[str, None] = {}
         self._unread: dict[Key, Manifest] = {}
+        self._in_hand: dict[Key, str] = {}
+        """Incidents that are being stepped, and the last version of each that the watch told of meanwhile."""
 
     def is_news(self, key: Key, seen: Manifest | None) -> bool:
         """Whether an Incident as the watch saw it needs a look: it does not, where we wrote that ourselves.
@@ -74,9 +78,13 @@ class Engine:
         """
         if seen is None:
             return True
-        if seen["metadata"].get("resourceVersion") in self._echoes:
+        version = seen["metadata"].get("resourceVersion", "")
+        if version in self._echoes:
             return False
-        if (seen.get("status") or {}).get("observedGeneration", -1) == -1:
+        if key in self._in_hand:
+            self._in_hand[key] = version  # maybe an echo that came before its answer: told when the step is done
+            return False
+        if key not in self._memories and (seen.get("status") or {}).get("observedGeneration", -1) == -1:
             self._unread[key] = seen
         return True
 
@@ -90,6 +98,16 @@ class Engine:
 
         Raises Waiting to be stepped again after its delay. Every other outcome is in status.
         """
+        self._in_hand[key] = ""
+        try:
+            again = await self._step(key)
+        finally:
+            told = self._in_hand.pop(key)
+        is_echo = not told or told in self._echoes
+        return again if is_echo or isinstance(again, Behind) else timedelta(0)
+
+    async def _step(self, key: Key) -> timedelta | None:
+        """One look at one Incident."""
         incident = self._unread.pop(key, None) or await self._cluster.find("Incident", key.namespace, key.name)
         if incident is None:
             memory = self._memories.pop(key, None)
@@ -153,6 +171,8 @@ class Engine:
             await endings.halt(case, fault.reason, fault.message, self._metrics)
             return None
         finally:
+            if case.fastening is not None:
+                await asyncio.gather(case.fastening, return_exceptions=True)
             self._keep_claims(case)
             await case.tell()
 
@@ -194,6 +214,9 @@ class Engine:
             if case.wishes.suspend:
                 await self._pause(case)
                 return None
+            pause = None if case.wishes.mode == "Observe" else await self._gate.busy(case)
+            if pause is not None:
+                return await self._wait(case, pause)
             await self._preparer.plan(case, asked, self._ids.next_known(case.now))
         case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
         if not case.wishes.suspend and await endings.expire(case, self._actions):
@@ -217,7 +240,7 @@ class Engine:
             if move.kind == "intend":
                 pause = await self._gate.check(case)
                 if pause is not None:
-                    return await self._wait(case, pause.outcome, pause.reason, pause.message, pause.again)
+                    return await self._wait(case, pause)
             again = await self._make(case, move.kind, move.steps)
             if again is not None:
                 return again
@@ -258,16 +281,17 @@ class Engine:
         if not case.record.id:
             case.change(id=await self._ids.next(case.now))
 
-    async def _wait(
-        self, case: Case, outcome: str, reason: str, message: str, again: timedelta | None
-    ) -> timedelta | None:
+    async def _wait(self, case: Case, pause: Pause) -> timedelta | None:
         """Stop before the next stage, and say why."""
-        case.change(outcome=outcome, reason=reason, message=message, generation=case.meta["generation"])
+        reason, message = pause.reason, pause.message
+        case.change(outcome=pause.outcome, reason=reason, message=message, generation=case.meta["generation"])
+        if reason == "TargetBusy" and not case.record.has_begun():
+            case.change(plan_basis="")  # what is there when its turn comes is another thing than now
         await self._number(case)
         if reason not in {condition.reason for condition in case.record.conditions}:
             case.note(reason, message, event=True)
         await case.save()
-        return again
+        return pause.again
 
     def _look_delay(self, case: Case) -> timedelta:
         """Soon at first, then less and less often."""

@@ -68,7 +68,8 @@ async def close(
     case: Case, actions: Actions, metrics: Metrics, outcome: Literal["Resolved", "Cancelled"], *, everything: bool
 ) -> None:
     """Put back what is due and close the Incident."""
-    case.change(generation=case.meta["generation"], retrying="", paused=False)
+    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
+    case.change(generation=case.meta["generation"], handled_request=asked, retrying="", paused=False)
     try:
         await releasing.release(case, actions, everything=everything)
     except Fault:
@@ -119,7 +120,7 @@ async def leave(case: Case, actions: Actions, settings: EngineSettings) -> None:
         told = releasing.told(case.record.entries)
         case.note("Released", f"deleted: {told}", event=bool(case.record.entries))
     except Fault as fault:
-        if not overdue:
+        if not overdue and not await _is_terminating(case):
             case.change(outcome="", retrying=f"being deleted, and could not put back everything yet: {fault.message}")
             await case.save()
             raise Waiting("ReleaseBlocked", fault.message) from fault
@@ -127,6 +128,15 @@ async def leave(case: Case, actions: Actions, settings: EngineSettings) -> None:
         case.note("ReleaseAbandoned", f"gone without putting back {left}: {fault.message}", warning=True, event=True)
     await case.tell()
     await case.set_finalizer(wanted=False)
+
+
+async def _is_terminating(case: Case) -> bool:
+    """Whether the whole namespace goes: its Roles may be gone before its Incidents, and all it holds goes anyway."""
+    try:
+        found = await case.cluster.find("Namespace", "", case.meta["namespace"])
+    except Fault:
+        return False
+    return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
 
 def _seconds_between(record: Record, start: str, end: str) -> float:

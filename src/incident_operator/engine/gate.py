@@ -44,6 +44,11 @@ class Gate:
         self._claims = claims
         self._actions = actions
 
+    async def busy(self, case: Case) -> Pause | None:
+        """A Pause if another Incident has a target: the plan is made when that is over, from what is there then."""
+        await self._claims.learn()
+        return await self._claimed(case, take=False)
+
     async def check(self, case: Case) -> Pause | None:
         """None: go. A Pause: not yet. Refused: no, with the policy and the numbers."""
         if case.wishes.suspend:
@@ -134,14 +139,14 @@ class Gate:
         case.note("Approved", f"plan {record.plan_hash} was approved by {', '.join(counted.by)}", event=True)
         return None
 
-    async def _claimed(self, case: Case) -> Pause | None:
-        """None if no other Incident has one of the targets."""
+    async def _claimed(self, case: Case, *, take: bool = True) -> Pause | None:
+        """None if no other Incident has one of the targets; they are this one's then."""
         uid, key = case.meta["uid"], Key(case.meta["namespace"], case.meta["name"])
         steps = (target for step in case.wishes.steps for target in step.targets)
         targets = names_of(case.record, (*case.wishes.targets, *steps))
-        rival = self._claims.take(uid, key, targets)
+        rival = self._claims.take(uid, key, targets, only_look=not take)
         while rival is not None and not await self._claims.confirm(rival):
-            rival = self._claims.take(uid, key, targets)
+            rival = self._claims.take(uid, key, targets, only_look=not take)
         if rival is None:
             return None
         text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from incident_operator.cluster.port import Cluster
@@ -17,9 +18,10 @@ class IdBook:
     Two Incidents get the same number only if two operators number at once, which the Lease rules out.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        """Remember nothing yet."""
+    def __init__(self, cluster: Cluster, namespaces: Sequence[str] = ()) -> None:
+        """Remember nothing yet; an operator that looks after some namespaces only counts in these."""
         self._cluster = cluster
+        self._namespaces = namespaces or ("",)
         self._last: dict[str, int] | None = None
         self._reading = asyncio.Lock()
 
@@ -43,8 +45,9 @@ class IdBook:
     async def _read(self) -> dict[str, int]:
         """The numbers that were given; only the columns of the table are asked for, as there may be thousands."""
         last: dict[str, int] = {}
-        for text in await self._cluster.column("Incident", "ID"):
-            found = SHAPE.match(text)
-            if found:
-                last[found[1]] = max(last.get(found[1], 0), int(found[2]))
+        for namespace in self._namespaces:
+            for text in await self._cluster.column("Incident", "ID", namespace):
+                found = SHAPE.match(text)
+                if found:
+                    last[found[1]] = max(last.get(found[1], 0), int(found[2]))
         return last

@@ -74,7 +74,7 @@ def _packed(entries: Mapping[str, str]) -> Iterator[dict[str, str]]:
 async def _make(cluster: Cluster, incident: Manifest, page: Mapping[str, str]) -> str:
     """Make a page; one of the name that is there already is the same one."""
     meta = incident["metadata"]
-    name = f"{meta['name'][:200].rstrip('.-')}-{digest([meta['uid'], dict(page)])[:12]}"
+    name = f"{meta['name'][:100].rstrip('.-')}-{digest([meta['uid'], dict(page)])[:12]}"
     body = {
         "apiVersion": names.API_VERSION,
         "kind": KIND,

@@ -46,12 +46,21 @@ class PolicyBook:
             found = await self._cluster.list_all("ResponsePolicy")
         except NotFound:
             return ()  # without the CRD there can be none
-        return tuple(policy_of(each) for each in found)
+        return tuple(_understood(each) for each in found)
 
     async def _labels_of(self, namespace: str) -> Mapping[str, str]:
         found = await self._cluster.get("Namespace", "", namespace)
         labels: Mapping[str, str] = found["metadata"].get("labels") or {}
         return labels
+
+
+def _understood(raw: Manifest) -> Policy:
+    """A policy; one that cannot be read stops what it may be about, and is named."""
+    try:
+        return policy_of(raw)
+    except (ValueError, OverflowError, KeyError, TypeError) as cause:
+        text = f"ResponsePolicy {raw['metadata']['name']} cannot be read: {cause}; correct or delete it"
+        raise Stalled("PolicyInvalid", text) from cause
 
 
 def policy_of(raw: Manifest) -> Policy:

@@ -41,16 +41,9 @@ class Preparer:
             case.change(id=number)
         account = await self._account(case)
         case.hands = case.cluster.acting_as(meta["namespace"], account)
-        plan, fastened = await asyncio.gather(
-            self._made(case, account),
-            case.set_finalizer(wanted=True) if case.wishes.mode == "Enforce" else _nothing(),
-            return_exceptions=True,
-        )
-        for result in (fastened, plan):
-            if isinstance(result, BaseException):
-                raise result
-        if isinstance(plan, Plan):
-            self._adopt(case, plan, account)
+        if case.wishes.mode == "Enforce":
+            case.fasten()
+        self._adopt(case, await self._made(case, account), account)
 
     async def _account(self, case: Case) -> str:
         """Whom to act as: whom the Incident names, else whom the first policy with a default names."""
@@ -90,7 +83,3 @@ class Preparer:
         word = "new plan" if replaced else "plan"
         steps = f"{len(plan.steps)} step{'s' * (len(plan.steps) != 1)}"
         case.note("Planned", f"{word} {plan.hash}: {steps}, {writes} write{'s' * (writes != 1)}")
-
-
-async def _nothing() -> None:
-    """Stands in where nothing is to be done beside the plan."""

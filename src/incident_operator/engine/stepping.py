@@ -23,7 +23,8 @@ SAY_AGAIN = timedelta(seconds=2)
 
 async def intend(case: Case, steps: tuple[PlannedStep, ...]) -> None:
     """Put every write of the stage on record before any is made; one patch, with the plan if that is new."""
-    await case.set_finalizer(wanted=True)
+    if case.fastening is None:
+        await case.fastened()
     for step in steps:
         _intend(case, step, case.record.of_step(step.name))
     await case.save()
@@ -47,6 +48,7 @@ async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, 
     Until then the entries stand there as Intended: a process that dies here is followed by one that adopts them.
     """
     await case.save()  # what a settlement has added is on record before it is made
+    await case.fastened()
     due = [
         (actions[step.action], entry)
         for step in steps

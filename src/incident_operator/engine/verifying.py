@@ -42,7 +42,7 @@ def _judge(case: Case, wish: CheckWish, finding: Finding, now: datetime) -> Chec
     """The check's record after one more look."""
     windows = case.memory.windows
     if finding.verdict is Verdict.PASS:
-        since = windows.setdefault(wish.name, now)
+        since = windows[wish.name] = min(windows.get(wish.name, now), now)  # a clock may be set back
         passed = now - since >= timedelta(seconds=wish.hold_seconds)
     else:
         windows.pop(wish.name, None)

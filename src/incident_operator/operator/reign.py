@@ -66,6 +66,7 @@ def assemble(cluster: Cluster, options: RunOptions, metrics: Metrics) -> Parts:
         metrics=metrics,
         wake=queue.put,
         is_busy=queue.is_pressed,
+        namespaces=options.namespaces,
     )
     crew = Crew(queue, engine, size=options.workers)
     relist = Relist(cluster, queue, metrics, every=options.resync, namespaces=options.namespaces)

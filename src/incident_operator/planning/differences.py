@@ -1,7 +1,7 @@
 """What a write changes, in lines for people: the object before against the API server's dry run of it.
 
-Nothing secret is shown: values of environment variables, and of annotations that repeat a
-whole manifest, are hidden, and so is all data of a Secret.
+Nothing secret is shown: values of environment variables, headers and annotations, arguments, and
+all data of a Secret are hidden.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from incident_operator.planning.plan import Json
 MOST_LINES = 40
 MOST_VALUE = 160
 HIDDEN = re.compile(
-    r"\.env\[[^\]]*\]\.value$|last-applied-configuration|^(data|stringData|binaryData)\b|\.(args|command)\b"
+    r"\.env\[.*\]\.value$|\.httpHeaders\[|\bannotations(\.|\[)(?!incident-operator\.dev/)"
+    r"|^(data|stringData|binaryData)\b|\.(args|command)\b"
 )
 LEFT_OUT = frozenset({"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"})
 TOP_LEFT_OUT = frozenset({"status", "apiVersion", "kind"})

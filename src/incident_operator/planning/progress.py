@@ -111,7 +111,8 @@ def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
         same = old.change.key == change.key and old.step == step.name and old.action == step.action
         if not same or old.state not in LIVE or (change.target.uid and old.change.target.uid != change.target.uid):
             continue
-        if change.request is None or old.change.after == change.after:
+        # One that was made and is asked for again is not as it was made any more: it is made again.
+        if change.request is None or (old.state is EntryState.INTENDED and old.change.after == change.after):
             expires = expiry(old.intended_at, step.expires_seconds)
             return dataclasses.replace(old, release=step.release, expires_at=expires)
         return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before))

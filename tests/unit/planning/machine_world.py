@@ -248,6 +248,8 @@ class Witness:
         incident = incident_of(self.fake)
         spec = incident["spec"] if incident else {}
         unwanted = [word for word in ("suspend", "cancel", "release") if spec.get(word)]
+        if incident is not None and names.FINALIZER not in incident["metadata"].get("finalizers", ()):
+            self.wrong.append(f"nothing would put back {call.request}: there is no finalizer")
         if incident is None or incident["metadata"].get("deletionTimestamp") or unwanted:
             self.wrong.append(f"nobody wants {call.request} any more: {unwanted or incident}")
 

@@ -1,0 +1,24 @@
+"""How long tests wait, and which of their cases are for every session."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from faults.scenarios import SCENARIOS
+from tests_support.waiting import eventually
+
+WITHIN = 20.0
+"""Seconds: the re-list comes each 2 s, a retry after at most as many again, and the machine may be busy."""
+
+
+def some(*names: str) -> list[Any]:
+    """These scenarios in each session, the others in the nightly one."""
+    return [pytest.param(name, marks=[] if name in names else pytest.mark.slow) for name in SCENARIOS]
+
+
+def until(moment: float) -> None:
+    """Wait for a moment; where it is the thing that is waited for."""
+    eventually(lambda: time.monotonic() >= moment, within=max(moment - time.monotonic(), 0) + 1, what="the time")

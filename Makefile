@@ -7,7 +7,7 @@ OPERATOR := $(BIN)/incident-operator
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-fast test-nightly lint format verify generate lab-up lab-down image clean
+.PHONY: help demo demo-down test test-fast test-nightly bench lint format verify generate lab-up lab-down image clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -32,10 +32,13 @@ test: $(VENV)/.ready ## All tests but the nightly ones, against a real API serve
 	@$(PYTEST) -m "not slow"
 
 test-fast: $(VENV)/.ready ## Only what needs no cluster
-	@$(PYTEST) -m "not slow and not cluster and not pods and not enforced" tests/unit tests/http tests/golden
+	@$(PYTEST) -m "not slow and not cluster and not pods and not enforced" tests/unit tests/http tests/golden tests/contract
 
 test-nightly: $(VENV)/.ready ## Everything
 	@$(PYTEST)
+
+bench: $(VENV)/.ready ## How fast: this operator, a bare client, a kopf handler and a script side by side
+	@$(BIN)/python tests/bench/__main__.py $(BENCH)
 
 lint: $(VENV)/.ready ## Style, types, and which room may import which
 	@$(BIN)/ruff check .

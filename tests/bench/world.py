@@ -156,7 +156,7 @@ class World:
 @contextlib.asynccontextmanager
 async def world(kubeconfig: Path) -> AsyncIterator[World]:
     """A client with the lab's own credentials and a bounded number of connections, besides its watches."""
-    told = yaml.safe_load(kubeconfig.read_text())
+    told = yaml.safe_load(kubeconfig.read_text())  # noqa: ASYNC240 - once, before anything runs
     cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
     with tempfile.TemporaryDirectory() as folder:
 

@@ -30,7 +30,13 @@ def no_writes(code: int) -> list[Rule]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["get deployments", "dry-run create networkpolicies", "create networkpolicies", "list networkpolicies"]
+    "kind",
+    [
+        "get deployments",
+        "create networkpolicies",
+        pytest.param("dry-run create networkpolicies", marks=pytest.mark.slow),
+        pytest.param("list networkpolicies", marks=pytest.mark.slow),
+    ],
 )
 def test_a_request_that_is_forbidden_for_ever_stalls_as_forbidden_and_is_not_repeated(lane: Lane, kind: str) -> None:
     scenario = SCENARIOS["isolate"]
@@ -44,10 +50,9 @@ def test_a_request_that_is_forbidden_for_ever_stalls_as_forbidden_and_is_not_rep
         )
         assert ready_reason(found) == "Forbidden"
         lane.proxy.seen.clear()
-        begun = time.monotonic()
-        until(begun + 6)
-        asked = [each.kind for each in lane.proxy.seen if not each.is_watch and each.kind != "list incidents"]
-        assert len(asked) <= 6, f"more than one request a second: {asked}"
+        until(time.monotonic() + 5)
+        asked = [each.kind for each in lane.proxy.seen if run in each.target or each.is_write]
+        assert len(asked) <= 5, f"more than one request a second: {asked}"
 
 
 def test_a_status_that_may_never_be_written_makes_no_hot_loop(make_lane: Callable[..., Lane]) -> None:
@@ -59,9 +64,9 @@ def test_a_status_that_may_never_be_written_makes_no_hot_loop(make_lane: Callabl
         eventually(lambda: rule.fired >= 3, within=WITHIN, what="three attempts")
         assert lane.api.list("networkpolicies") == [], "nothing is written without an intent on record"
         lane.proxy.seen.clear()
-        until(time.monotonic() + 10)
+        until(time.monotonic() + 5)
         tried = lane.proxy.seen_of("patch incidents/status")
-        assert len(tried) <= 10, f"{len(tried)} attempts in 10 s"
+        assert len(tried) <= 5, f"{len(tried)} attempts in 5 s"
 
 
 # R3: outages.
@@ -183,8 +188,8 @@ def test_a_watch_that_breaks_as_soon_as_it_is_open_makes_no_hot_loop(lane: Lane)
         lane.proxy.cut_watches()
         eventually(lambda: len(lane.proxy.seen_of("watch incidents")) > 3, within=WITHIN, what="new watches")
         lane.proxy.seen.clear()
-        until(time.monotonic() + 10)
+        until(time.monotonic() + 5)
         begun = len(lane.proxy.seen_of("watch incidents"))
     finally:
         lane.proxy.forget()
-    assert begun <= 20, f"{begun} watches begun in 10 s"
+    assert begun <= 10, f"{begun} watches begun in 5 s"

@@ -132,6 +132,8 @@ class Gateway:
                     "preconditions": {"uid": ref.uid},
                     "propagationPolicy": "Background",
                 }
+        if dry_run and request.verb == "delete":
+            more["body"]["dryRun"] = ["All"]  # with a body the API server does not look at the query
         where = path(ref.kind, ref.namespace, name, request.subresource)
         answer: Manifest = await self._json(method, where, what, ref.kind, **more)
         return answer

@@ -13,7 +13,7 @@ import yaml
 from incident_operator.demo.api import Api
 from incident_operator.demo.client import OK, Client
 from incident_operator.demo.scene import NAMESPACE, Scene, shipped
-from incident_operator.demo.view import Status, condition, created, follow
+from incident_operator.demo.view import Status, await_plan, condition, follow, show_plan
 from incident_operator.lab.faults import LabError
 from incident_operator.lab.processes import wait_for
 from incident_operator.lab.progress import doing
@@ -41,8 +41,14 @@ def bad_deploy(scene: Scene) -> None:
         broken = time.time()
         time.sleep(1)
         print(f"   it is out; {seen()}".rstrip("; "), flush=True)
-        print("\n   $ kubectl apply -f examples/incidents/bad-deploy.yaml", flush=True)
-        scene.apply(_incident(scene, "bad-deploy.yaml"))
+        print(
+            "\n   $ kubectl apply -f examples/incidents/bad-deploy.yaml      (with mode: Observe, to see the plan first)"
+        )
+        scene.apply(_incident(scene, "bad-deploy.yaml", mode="Observe"))
+        show_plan(await_plan(api, f"{INCIDENTS}/api-5xx"))
+        print('\n   $ kubectl patch inc/api-5xx --type merge -p \'{"spec":{"mode":"Enforce"}}\'', flush=True)
+        enforce = '{"spec":{"mode":"Enforce"}}'
+        lab.kubectl("patch", "-n", NAMESPACE, "incident/api-5xx", "--type=merge", "-p", enforce)
         made = time.time()
         incident = follow(api, f"{INCIDENTS}/api-5xx", made, beside=seen)
         time.sleep(1)
@@ -51,16 +57,15 @@ def bad_deploy(scene: Scene) -> None:
         client.close()
 
 
-def _incident(scene: Scene, name: str) -> Path:
-    """The example; where pods are simulated, without the check that needs a real answer."""
-    path = shipped(f"examples/incidents/{name}")
-    if scene.is_real:
-        return path
-    told: dict[str, Any] = yaml.safe_load(path.read_text())
-    told["spec"]["verification"] = [each for each in told["spec"].get("verification", ()) if "http" not in each]
+def _incident(scene: Scene, name: str, *, mode: str) -> Path:
+    """The example in another mode; where pods are simulated, without the check that needs a real answer."""
+    told: dict[str, Any] = yaml.safe_load(shipped(f"examples/incidents/{name}").read_text())
+    told["spec"]["mode"] = mode
+    if not scene.is_real:
+        told["spec"]["verification"] = [each for each in told["spec"].get("verification", ()) if "http" not in each]
+        print("   (without its http check, because simulated pods answer nothing)", flush=True)
     made = Path(tempfile.mkdtemp()) / name
     made.write_text(yaml.safe_dump(told))
-    print("   (without its http check, because simulated pods answer nothing)", flush=True)
     return made
 
 
@@ -72,7 +77,7 @@ def _prove(scene: Scene, incident: Status, client: Client, times: tuple[float, f
     deployment = scene.lab.kubectl("get", "deployment/api", "-n", NAMESPACE, "-o", "yaml").stdout
     env = yaml.safe_load(deployment)["spec"]["template"]["spec"]["containers"][0]["env"]
     version = next(each["value"] for each in env if each["name"] == "VERSION")
-    begun, timers = created(incident), incident["status"]["timers"]
+    begun, timers = times[1], incident["status"]["timers"]
     print("\n   PROOF", flush=True)
     print(f"   version of the api       {BAD} before, {version} after", flush=True)
     if version != GOOD:
@@ -86,10 +91,10 @@ def _prove(scene: Scene, incident: Status, client: Client, times: tuple[float, f
         after = client.between(good, time.time())
         print(f"   requests before          {before.count(OK)} of {len(before)} good", flush=True)
         print(f"   requests after           {sum(each == OK for each in after)} of {len(after)} good", flush=True)
-        print(f"   Incident to good answers {good - made:.1f} s, as the client saw it", flush=True)
+        print(f"   go-ahead to good answers {good - made:.1f} s, as the client saw it", flush=True)
     for name in ("contained", "recovered", "resolved"):
-        took = datetime.fromisoformat(timers[name]).timestamp() - begun
-        print(f"   Incident to {name:<12} {took:.0f} s, as status.timers has it (whole seconds)", flush=True)
+        took = max(datetime.fromisoformat(timers[name]).timestamp() - begun, 0)
+        print(f"   go-ahead to {name:<12} {took:.0f} s, as status.timers has it (whole seconds)", flush=True)
 
 
 def compromised_pod(scene: Scene) -> None:

@@ -241,6 +241,9 @@ class Engine:
                 pause = await self._gate.check(case)
                 if pause is not None:
                     return await self._wait(case, pause)
+            if move.kind == "act" and case.wishes.mode == "Observe":
+                text = "spec.mode is Observe by now: what was begun and not made yet is not made until it is Enforce"
+                return await self._wait(case, Pause("Observing", text))
             again = await self._make(case, move.kind, move.steps)
             if again is not None:
                 return again

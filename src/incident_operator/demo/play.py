@@ -41,9 +41,7 @@ def bad_deploy(scene: Scene) -> None:
         broken = time.time()
         time.sleep(1)
         print(f"   it is out; {seen()}".rstrip("; "), flush=True)
-        print(
-            "\n   $ kubectl apply -f examples/incidents/bad-deploy.yaml      (with mode: Observe, to see the plan first)"
-        )
+        print("\n   $ kubectl apply -f examples/incidents/bad-deploy.yaml      (in mode Observe, to see its plan)")
         scene.apply(_incident(scene, "bad-deploy.yaml", mode="Observe"))
         show_plan(await_plan(api, f"{INCIDENTS}/api-5xx"))
         print('\n   $ kubectl patch inc/api-5xx --type merge -p \'{"spec":{"mode":"Enforce"}}\'', flush=True)

@@ -48,7 +48,7 @@ def refused(  # noqa: PLR0911 - a table of statuses, one line each
     could_not = f"could not {what}{_as(identity)}: "
     if code == FORBIDDEN:
         return Stalled("Forbidden", could_not + (said or "forbidden") + _remedy(identity, said))
-    if code == MISSING:
+    if code == MISSING and reason == "NotFound":  # a page of something in between says nothing about the object
         return NotFound(could_not + (said or "not found"))
     if code == CONFLICT:
         if reason == "AlreadyExists":
@@ -59,7 +59,7 @@ def refused(  # noqa: PLR0911 - a table of statuses, one line each
         return Conflict(could_not + "it is no longer as it was when this was planned")
     if code == TOO_MANY:
         return Waiting("ApiBusy", could_not + (said or "too many requests"), delay=_retry_after(headers))
-    if code in (UNAUTHORIZED, GONE) or code >= SERVER:
+    if code in (UNAUTHORIZED, GONE, MISSING) or code >= SERVER:
         kind = {UNAUTHORIZED: "Unauthorized", GONE: "Expired"}.get(code, "ApiServerError")
         return Waiting(kind, could_not + (said or f"the API server answered {code}"), delay=_retry_after(headers))
     return Stalled(

@@ -69,7 +69,9 @@ async def close(
 ) -> None:
     """Put back what is due and close the Incident."""
     asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
-    case.change(generation=case.meta["generation"], handled_request=asked, retrying="", paused=False)
+    # Whatever it had come to is over: were that kept, a fault below would leave it at rest with the release undone.
+    case.change(outcome="", reason="", message="putting back what was done", retrying="", paused=False)
+    case.change(generation=case.meta["generation"], handled_request=asked)
     try:
         await releasing.release(case, actions, everything=everything)
     except Fault:

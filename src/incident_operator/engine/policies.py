@@ -11,7 +11,7 @@ from incident_operator.api import names
 from incident_operator.api.schema import parse_duration
 from incident_operator.cluster.port import Cluster
 from incident_operator.engine.fresh import Fresh
-from incident_operator.faults import NotFound, Stalled
+from incident_operator.faults import Stalled
 from incident_operator.planning.approvals import Vote
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.policy import ApprovalRule, Budget, Policy, Protection, selected
@@ -42,10 +42,7 @@ class PolicyBook:
         return selected(policies, labels)
 
     async def _read(self) -> tuple[Policy, ...]:
-        try:
-            found = await self._cluster.list_all("ResponsePolicy")
-        except NotFound:
-            return ()  # without the CRD there can be none
+        found = await self._cluster.list_all("ResponsePolicy")
         return tuple(_understood(each) for each in found)
 
     async def _labels_of(self, namespace: str) -> Mapping[str, str]:

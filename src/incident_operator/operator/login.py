@@ -6,6 +6,7 @@ context, which nobody named.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,6 +15,8 @@ import aiohttp
 import kopf
 
 CONNECTIONS = 8
+WATCH_SECONDS = 1.0
+"""At least so long lies between the beginnings of two watches of one kind."""
 Load = Callable[[], Awaitable[Any]]
 """Loads a ``kubernetes.aio`` Configuration anew: tokens of ServiceAccounts change every hour."""
 
@@ -53,9 +56,17 @@ class _Heard:
 
 
 def listening(ear: Ear) -> aiohttp.ClientMiddlewareType:
-    """A middleware that hears what comes over watches."""
+    """A middleware that hears what comes over watches, and begins none of them more often than once a second.
+
+    kopf begins a watch that was cut anew at once, however often that happens (``watching.continuous_watch``).
+    """
+    begun: dict[str, float] = {}
 
     async def hear(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if "watch" in request.url.query:
+            path = request.url.path
+            await asyncio.sleep(max(begun.get(path, float("-inf")) + WATCH_SECONDS - time.monotonic(), 0))
+            begun[path] = time.monotonic()
         response = await handler(request)
         ear.hear()
         if "watch" in request.url.query:

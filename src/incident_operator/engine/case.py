@@ -33,8 +33,8 @@ class Memory:
     said_at: datetime | None = None
     pages: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     """Content by ``step/key``, for each IncidentLedger that was read or made."""
-    unsaved: tuple[str, Record, list[Moment]] | None = None
-    """The resourceVersion, record and news of a look that was left before its results were written down."""
+    unsaved: tuple[Manifest, Record, list[Moment]] | None = None
+    """The Incident, record and news of a look that was left before its results were written down."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -108,7 +108,9 @@ class Engine:
 
     async def _step(self, key: Key) -> timedelta | None:
         """One look at one Incident."""
-        incident = self._unread.pop(key, None) or await self._cluster.find("Incident", key.namespace, key.name)
+        incident = self._unread.pop(key, None) or self._left_unsaved(key)
+        if incident is None:
+            incident = await self._cluster.find("Incident", key.namespace, key.name)
         if incident is None:
             memory = self._memories.pop(key, None)
             if memory is not None:
@@ -123,6 +125,11 @@ class Engine:
         case.memory.faults = 0
         return again
 
+    def _left_unsaved(self, key: Key) -> Manifest | None:
+        """The Incident as a look left it whose results are still to be written: were it changed since, that fails."""
+        memory = self._memories.get(key)
+        return memory.unsaved[0] if memory is not None and memory.unsaved is not None else None
+
     async def _open(self, key: Key, incident: Manifest) -> Case:
         meta = incident["metadata"]
         memory = self._memories.get(key)
@@ -134,7 +141,7 @@ class Engine:
         long = ledgers.contents_of(incident, memory.pages)
         record, news = restoring.from_incident(incident, long), list[Moment]()
         unsaved, memory.unsaved = memory.unsaved, None
-        if unsaved is not None and unsaved[0] == meta["resourceVersion"]:
+        if unsaved is not None and unsaved[0] is incident:
             _, record, news = unsaved
         wished = wishes.read(incident)
         account = record.account or wished.service_account or names.RESPONDER
@@ -258,7 +265,7 @@ class Engine:
             case "act":
                 await stepping.act(case, steps, self._actions, self._metrics)
                 if self._is_busy():
-                    case.memory.unsaved = (case.meta["resourceVersion"], case.record, case.news)
+                    case.memory.unsaved = (case.incident, case.record, case.news)
                     case.news = []
                     return Behind()
             case "settle":

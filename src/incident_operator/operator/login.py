@@ -14,28 +14,13 @@ from typing import Any
 import aiohttp
 import kopf
 
+from incident_operator.operator.ear import Ear
+
 CONNECTIONS = 8
 WATCH_SECONDS = 1.0
 """At least so long lies between the beginnings of two watches of one kind."""
 Load = Callable[[], Awaitable[Any]]
 """Loads a ``kubernetes.aio`` Configuration anew: tokens of ServiceAccounts change every hour."""
-
-
-class Ear:
-    """When the watch last said anything, bookmarks included; written by kopf's thread, read by ours."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Count from now."""
-        self._clock = clock
-        self._heard = clock()
-
-    def hear(self) -> None:
-        """Something came."""
-        self._heard = self._clock()
-
-    def age_seconds(self) -> float:
-        """How long ago the last thing came."""
-        return self._clock() - self._heard
 
 
 class _Heard:

@@ -19,10 +19,9 @@ from incident_operator.cluster.port import Cluster
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
-from incident_operator.operator import watch
+from incident_operator.operator.ear import Ear
 from incident_operator.operator.health import Health
 from incident_operator.operator.leader import Office
-from incident_operator.operator.login import Ear
 from incident_operator.operator.marks import Marker
 from incident_operator.operator.options import RunOptions
 from incident_operator.operator.queue import Urgency, WorkQueue
@@ -36,6 +35,8 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operat
 
 FINISH = timedelta(seconds=10)
 """How long the steps in hand may take at the end; kubelet gives 30 s."""
+BACKLOG_SECONDS = 3.0
+"""How long the watch waits for the Incidents that were there at the start."""
 FINISH_DEPOSED = timedelta(seconds=1)
 """How long where the Lease is lost: nothing can be written any more."""
 
@@ -124,11 +125,16 @@ def _loops(
             loop.call_soon_threadsafe(functools.partial(put, key, urgency, seen))
 
     async def watching(stop: asyncio.Event) -> None:
+        from incident_operator.operator import watch  # in kopf's thread: its import takes half a second
+
+        watch.quieten()
         await watch.watch(
             notice, lambda: load(options.kubeconfig, options.context), parts.ear, options.namespaces, stop
         )
 
     async def watching_approvals(stop: asyncio.Event) -> None:
+        from incident_operator.operator import watch
+
         await watch.watch(
             notice,
             lambda: load(options.kubeconfig, options.context),
@@ -138,11 +144,21 @@ def _loops(
             what=watch.approvals,
         )
 
-    watch.quieten()
+    async def prepare() -> None:
+        """What the list has found is begun before kopf reads all Incidents once more, closed ones included."""
+        await parts.relist.fresh()
+        async with asyncio.timeout(BACKLOG_SECONDS):
+            while parts.queue.is_pressed():  # noqa: ASYNC110 - the queue tells nobody when it is empty
+                await asyncio.sleep(0.05)
+
+    async def prepare_watch() -> None:
+        with contextlib.suppress(TimeoutError):
+            await prepare()
+
     return {
         "heart": parts.health.beat(),
         "re-list": parts.relist.run(),
         "marks": parts.marker.run(),
-        "watch": supervise(watching, prepare=parts.relist.once, metrics=parts.metrics),
+        "watch": supervise(watching, prepare=prepare_watch, metrics=parts.metrics),
         "watch of approvals": supervise(watching_approvals, prepare=parts.relist.ready, metrics=parts.metrics),
     }

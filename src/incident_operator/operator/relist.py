@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
 from incident_operator.engine.claims import CLOSED, OPEN
 from incident_operator.engine.keys import Key
@@ -23,6 +24,9 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operat
 WHOLE_EVERY, WHOLE_FIRST = 20, 2
 """How often closed Incidents are looked through, too: one that is being deleted waits for our finalizer."""
 FIRST_SECONDS = 0.5
+FRESH_SECONDS = 5.0
+"""A list that is no older need not be made again before a watch begins."""
+HELD = ("Intended", "Done")
 STALE = timedelta(days=2)
 """An Incident that is open for longer has been forgotten (node-healthcheck-operator has the same idea)."""
 
@@ -65,6 +69,11 @@ class Relist:
         """Raises Waiting as long as no list has succeeded: then there is no CRD, or nobody to ask."""
         if self._succeeded is None:
             raise Waiting("NotListed", self.trouble)
+
+    async def fresh(self) -> None:
+        """List, unless that was done a moment ago; raises the fault if they cannot be listed."""
+        if self._succeeded is None or self.age_seconds() > FRESH_SECONDS:
+            await self.once()
 
     async def once(self) -> None:
         """List the open Incidents and put them on the queue; raises the fault if they cannot be listed."""
@@ -120,12 +129,25 @@ def is_open(incident: Mapping[str, Any]) -> bool:
 
 
 def may_need_work(incident: Mapping[str, Any]) -> bool:
-    """Whether a worker has to look: not at those that are closed, of which there may be thousands."""
+    """Whether a worker has to look: not at those that have come to rest, of which there may be thousands."""
     metadata, status = incident["metadata"], incident.get("status") or {}
-    is_settled = not metadata.get("deletionTimestamp") and status.get("observedGeneration") == metadata.get(
-        "generation"
-    )
-    return is_open(incident) or not is_settled
+    is_seen = status.get("observedGeneration") == metadata.get("generation")
+    if metadata.get("deletionTimestamp") or not is_seen:
+        return True
+    if not is_open(incident):
+        return False
+    asked = (metadata.get("annotations") or {}).get(names.REQUESTED_AT, "")
+    return asked != status.get("lastHandledRequest", "") or not _has_come_to_rest(incident, status)
+
+
+def _has_come_to_rest(incident: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether it is held, planned or stopped for a person, and nothing of it expires by itself."""
+    conditions = status.get("conditions") or ()
+    is_quiet = any(each["type"] in ("Ready", "Stalled") and each["status"] == "True" for each in conditions)
+    is_paused = any(each["type"] == "Paused" for each in conditions)
+    wants_pause = bool((incident.get("spec") or {}).get("suspend"))
+    expires = any(each.get("expiresAt") and each["state"] in HELD for each in status.get("ledger") or ())
+    return is_quiet and is_paused == wants_pause and not expires
 
 
 def _labels(incident: Mapping[str, Any]) -> tuple[str, str, str]:

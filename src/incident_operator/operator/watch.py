@@ -16,7 +16,8 @@ import kopf
 
 from incident_operator.api import names
 from incident_operator.engine.keys import Key
-from incident_operator.operator.login import Ear, Load, session_for
+from incident_operator.operator.ear import Ear
+from incident_operator.operator.login import Load, session_for
 from incident_operator.operator.queue import Urgency, urgency_of
 from incident_operator.operator.relist import key_of, may_need_work
 from incident_operator.planning.plan import Manifest

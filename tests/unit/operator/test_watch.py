@@ -10,7 +10,7 @@ import pytest
 
 from incident_operator.engine.keys import Key
 from incident_operator.operator import watch
-from incident_operator.operator.login import Ear
+from incident_operator.operator.ear import Ear
 from incident_operator.operator.queue import Urgency
 from incident_operator.operator.supervisor import run_apart, supervise
 from incident_operator.telemetry.metrics import Metrics

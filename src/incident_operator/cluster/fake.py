@@ -18,7 +18,7 @@ from incident_operator.cluster import events
 from incident_operator.cluster.errors import refused
 from incident_operator.cluster.fake_finding import column_of, field, question
 from incident_operator.cluster.fake_rights import Right, Rights, Who
-from incident_operator.cluster.fake_store import Key, Object, RefusedError, Store, said
+from incident_operator.cluster.fake_store import Key, NotServedError, Object, RefusedError, Store, said
 from incident_operator.cluster.resources import RESOURCES, resource
 from incident_operator.faults import Fault, NotFound, Refused, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
@@ -136,7 +136,7 @@ class FakeHands:
             name = "" if call.verb in ("create", "list") else ref.name
             raise RefusedError(403, "Forbidden", f"{said(ref.kind, name)} is forbidden: {why}")
         if found.group and found.group not in self._world.groups:
-            raise RefusedError(404, "NotFound", "the server could not find the requested resource")
+            raise NotServedError
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest:
         """One object, raw."""

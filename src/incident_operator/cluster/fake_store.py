@@ -55,6 +55,15 @@ class RefusedError(Exception):
         self.body = json.dumps(status).encode()
 
 
+class NotServedError(RefusedError):
+    """What an API server answers where it serves no such group: a bare page, as of anything in between."""
+
+    def __init__(self) -> None:
+        """Nothing is said but that."""
+        super().__init__(404, "", "404 page not found")
+        self.body = b"404 page not found\n"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Written:
     """One object as it was before a write (None: not there) and is after it (None: gone), and the answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from incident_operator.cluster.port import Reader
@@ -20,7 +21,10 @@ class Check(Protocol):
     """The rights that who makes the Incident must have, too; one right a rule."""
 
     async def look(
-        self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any]
+        self, reader: Reader, namespace: str, targets: tuple[Ref, ...], params: Mapping[str, Any], *, since: datetime
     ) -> Finding:
-        """Look once. Never raises for what it could not see: that is Unknown, with the cause."""
+        """Look once; ``since`` is when the last action before it was done.
+
+        Never raises for what it could not see: that is Unknown, with the cause.
+        """
         ...

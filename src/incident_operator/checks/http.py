@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from incident_operator.api.schema import parse_duration
@@ -36,6 +37,8 @@ class Http:
         namespace: str,
         targets: tuple[Ref, ...],  # noqa: ARG002 - part of the contract
         params: Mapping[str, Any],
+        *,
+        since: datetime,  # noqa: ARG002 - part of the contract
     ) -> Finding:
         """Pass on the wanted status; Unknown where no answer came back, as the way there may be what is broken."""
         service, port = str(params.get("service", "")), str(params.get("port", ""))

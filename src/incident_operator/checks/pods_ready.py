@@ -51,6 +51,8 @@ class PodsReady:
         namespace: str,  # noqa: ARG002 - part of the contract
         targets: tuple[Ref, ...],
         params: Mapping[str, Any],
+        *,
+        since: datetime,  # noqa: ARG002 - part of the contract
     ) -> Finding:
         """Pass when enough pods are ready; by default as many as the targets ask for, and every one that is there."""
         minimum = params.get("minimum")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from incident_operator.checks.seeing import overall, unknown, unseen
@@ -33,6 +34,8 @@ class Rollout:
         namespace: str,  # noqa: ARG002 - part of the contract
         targets: tuple[Ref, ...],
         params: Mapping[str, Any],  # noqa: ARG002 - part of the contract
+        *,
+        since: datetime,  # noqa: ARG002 - part of the contract
     ) -> Finding:
         """Pass when all are done; a rollout on its way fails until it is."""
         return overall(await asyncio.gather(*(self._one(reader, target) for target in targets)))

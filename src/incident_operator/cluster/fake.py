@@ -24,7 +24,8 @@ from incident_operator.faults import Fault, NotFound, Refused, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.planning.selectors import labels_of, matches
 
-GROUPS = frozenset(found.group for found in RESOURCES.values() if found.group) - {"keda.sh"}
+OPTIONAL = frozenset({"keda.sh", "velero.io", "postgresql.cnpg.io", "snapshot.storage.k8s.io"})
+GROUPS = frozenset(found.group for found in RESOURCES.values() if found.group) - OPTIONAL
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

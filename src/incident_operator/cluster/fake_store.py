@@ -24,17 +24,36 @@ Key = tuple[str, str, str]
 """Kind, namespace (empty for kinds without), name."""
 
 COUNTED = frozenset(
-    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Pod", "NetworkPolicy", "PodDisruptionBudget"}
+    {
+        "CronJob",
+        "DaemonSet",
+        "Deployment",
+        "Job",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "ReplicaSet",
+        "StatefulSet",
+    }
 )
 """Built-in kinds whose spec has a generation; custom ones all have."""
 SCALED = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
-WITH_STATUS = frozenset({"Incident", "ScaledObject", "HorizontalPodAutoscaler", "Service", *COUNTED}) - {
-    "NetworkPolicy"
-}
+WITH_STATUS = frozenset(
+    {
+        "Cluster",
+        "HorizontalPodAutoscaler",
+        "Incident",
+        "PersistentVolumeClaim",
+        "ScaledObject",
+        "Service",
+        "VolumeSnapshot",
+        *COUNTED,
+    }
+) - {"NetworkPolicy"}
 """Kinds whose status is written through its subresource only."""
 FIRST_STATUS = {"Incident": {"observedGeneration": -1}}
 """The one default that matters: what status is before anybody wrote it (``default`` in the CRD)."""
-CUSTOM = (names.GROUP, "keda.sh")
+CUSTOM = (names.GROUP, "keda.sh", "velero.io", "postgresql.cnpg.io", "snapshot.storage.k8s.io")
 KEPT = ("uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 """What the server keeps, whatever a patch says."""
 GRACE_SECONDS = 30

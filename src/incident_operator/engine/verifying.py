@@ -35,7 +35,8 @@ async def _find(case: Case, catalogue: Mapping[str, Check], wish: CheckWish) -> 
     if check is None:
         known = ", ".join(sorted(catalogue))
         raise Refused("Invalid", f"check {wish.name}: there is no check {wish.kind}; use one of {known}")
-    return await check.look(case.hands, case.meta["namespace"], wish.targets, wish.params)
+    since = datetime.fromisoformat(case.record.timers["mitigated"])
+    return await check.look(case.hands, case.meta["namespace"], wish.targets, wish.params, since=since)
 
 
 def _judge(case: Case, wish: CheckWish, finding: Finding, now: datetime) -> CheckRecord:

@@ -29,15 +29,15 @@ def api(**status: Any) -> dict[str, Any]:
 
 
 async def rollout(fake: FakeCluster, *targets: Ref) -> Finding:
-    return await Rollout().look(fake, "shop", targets, {})
+    return await Rollout().look(fake, "shop", targets, {}, since=later(0))
 
 
 async def ready(fake: FakeCluster, *targets: Ref, **params: Any) -> Finding:
-    return await PodsReady(clock=lambda: later(0)).look(fake, "shop", targets, params)
+    return await PodsReady(clock=lambda: later(0)).look(fake, "shop", targets, params, since=later(0))
 
 
 async def http(fake: FakeCluster, **params: Any) -> Finding:
-    return await Http().look(fake, "shop", (), {"service": "web", "port": "http", **params})
+    return await Http().look(fake, "shop", (), {"service": "web", "port": "http", **params}, since=later(0))
 
 
 async def test_a_finished_rollout_passes_and_one_on_its_way_fails_with_the_reason() -> None:

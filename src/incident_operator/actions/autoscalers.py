@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from incident_operator.actions.patches import patch, ref_of, swap, swap_member
+from incident_operator.actions.patches import escaped, patch, ref_of, swap, swap_member
 from incident_operator.cluster.port import Reader
 from incident_operator.planning.plan import Change, Json, Manifest, Request, Standing
 from incident_operator.planning.selectors import annotations_of, controller_of
@@ -134,3 +134,16 @@ def undo(change: Change, current: Manifest) -> Request:
         was, now = change.before["paused"], change.after["paused"]
         return patch(change.target, swap_member(current, "annotations", PAUSED, now, was))
     return _set_bounds(current, change.after, change.before)
+
+
+def back(change: Change) -> Change:
+    """The change that takes back a planned one once it is made: the bounds, or the pause, as they were."""
+    ref, old, new = change.target, change.before, change.after
+    if ref.kind == SCALED_OBJECT:
+        path = f"/metadata/annotations/{escaped(PAUSED)}"
+        request = patch(ref, swap(path, new["paused"], old["paused"]))
+        told = f"{PAUSED} {new['paused']} -> {old['paused'] if old['paused'] is not None else 'not set'}"
+    else:
+        request = patch(ref, [step for field in BOUNDS for step in swap(f"/spec/{field}", new[field], old[field])])
+        told = ", ".join(f"{field} {new[field]} -> {old[field]}" for field in BOUNDS)
+    return Change(change.key, ref, request, new, old, f"{ref.kind} {ref.name}: {told}, as before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from incident_operator.cluster.port import Reader
 from incident_operator.planning.plan import Change, Entry, Json, Manifest, Ref, Release, Request, Settlement, Standing
@@ -60,6 +60,15 @@ class Action(Protocol):
 
     async def settle(self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime) -> Settlement:
         """How far the world has followed, given this step's entries (all done) and when the first was made."""
+        ...
+
+
+@runtime_checkable
+class Stops(Protocol):
+    """An action that stops something, and can plan beforehand how it starts again."""
+
+    def back(self, change: Change) -> Change | None:
+        """The change that exactly takes back a planned one once that is made; None if there is nothing to take back."""
         ...
 
 

@@ -100,6 +100,23 @@ class Scale:
             return None
         return patch(change.target, _set(new, old), "scale")
 
+    def back(self, change: Change) -> Change | None:
+        """From the number that was planned to the one before; an autoscaler then chooses its own again."""
+        if change.request is None:
+            return None
+        if change.target.kind not in WORKLOADS:
+            return autoscalers.back(change)
+        old, new = change.before["replicas"], change.after["replicas"]
+        name = change.target.name
+        return Change(
+            key=change.key,
+            target=change.target,
+            request=patch(change.target, _set(new, old), "scale"),
+            before={"replicas": new},
+            after={"replicas": old, "autoscaled": change.after["autoscaled"], "given_back": True},
+            summary=f"{name}: {new} -> {old} replicas, as before",
+        )
+
     async def settle(
         self,
         reader: Reader,
@@ -119,6 +136,8 @@ class Scale:
         if not is_there(target, current) or current is None:
             return failed("TargetGone", f"{target} was deleted or replaced after it was scaled")
         asked = replicas_of(current["spec"])
+        if change.after["autoscaled"] and change.after.get("given_back") and asked:
+            wanted = asked  # the number is its autoscaler's choice again
         if asked != wanted:
             return _overruled(current, change, asked)
         status, seen = current.get("status") or {}, _seen(current)

@@ -15,6 +15,7 @@ from incident_operator.api.approval import IncidentApprovalSpec
 from incident_operator.api.incident import IncidentSpec
 from incident_operator.api.ledger import IncidentLedgerSpec
 from incident_operator.api.policy import ResponsePolicySpec
+from incident_operator.api.recovery import RecoveryPlanSpec
 from incident_operator.api.schema import Model
 from incident_operator.api.status import IncidentStatus
 
@@ -23,6 +24,9 @@ LIST_KEYS = {
     "containment": ["name"],
     "remediation": ["name"],
     "verification": ["name"],
+    "tiers": ["name"],
+    "gates": ["name"],
+    "workloads": ["kind", "name"],
     "conditions": ["type"],
     "approvals": ["name"],
     "protected": ["name"],
@@ -114,6 +118,7 @@ KINDS = (
             _column("Reason", _ready("reason"), "Why it is ready or not"),
             _column("Targets", ".status.summary", "What it is about"),
             _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+            _column("Tiers", ".status.recovery.summary", "How many tiers are back, and which one is next", 1),
             _column("ID", ".status.id", "The number to say on the phone", 1),
             _column("Mode", ".spec.mode", "How far it may go", 1),
             _column("Plan", ".status.plan.hash", "Names the plan", 1),
@@ -136,6 +141,17 @@ KINDS = (
             _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
         ),
         scope="Cluster",
+    ),
+    Kind(
+        "RecoveryPlan",
+        "recoveryplans",
+        "A RecoveryPlan says in which order the tiers of an application come back, how, and what must be true between.",
+        RecoveryPlanSpec,
+        (
+            _column("Tiers", ".spec.tiers[*].name", "The tiers, in the order they come back"),
+            _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+        ),
+        short=("rplan",),
     ),
     Kind(
         "IncidentApproval",

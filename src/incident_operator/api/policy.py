@@ -7,14 +7,23 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from incident_operator.api.incident import Severity
-from incident_operator.api.schema import Duration, Instant, Label, Model, ObjectName, Rule, between, validated_by
+from incident_operator.api.schema import (
+    Duration,
+    Instant,
+    Label,
+    LabelMap,
+    Model,
+    ObjectName,
+    Rule,
+    between,
+    validated_by,
+)
 
 ActionName = Literal["rolloutUndo", "scale", "isolate"]
 Day = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 User = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Kind = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]*$", max_length=63)]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=316)]
-LabelMap = Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=32)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 TimeOfDay = Annotated[str, StringConstraints(pattern=TIME_OF_DAY, max_length=5)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
@@ -20,8 +20,10 @@ ObjectName = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, min_length=
 Text = Annotated[str, StringConstraints(max_length=2048)]
 Word = Annotated[str, StringConstraints(max_length=128)]
 Json = Annotated[str, StringConstraints(max_length=262144)]
+LabelMap = Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=32)]
 Instant = Annotated[str, StringConstraints(max_length=32)]
 
+DAY_SECONDS = 24 * 3600
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -72,3 +74,31 @@ def between(field: str, low: str, high: str) -> Rule:
         f"duration(self.{field}) <= duration('{high}'))",
         message=f"{field} must be between {low} and {high}",
     )
+
+
+def one_of(members: tuple[str, ...]) -> Rule:
+    """Exactly one of some fields is set."""
+    listed = ", ".join(f"has(self.{member})" for member in members)
+    return Rule(
+        rule=f"[{listed}].filter(x, x).size() == 1",
+        message=f"exactly one of {', '.join(members)} is to be set",
+    )
+
+
+def chosen(model: Model, members: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """The one of some fields that is set, with what is in it."""
+    told = model.model_dump(by_alias=True, exclude_none=True)
+    return next((member, told[member]) for member in members if member in told)
+
+
+def exactly_one(model: Model, members: tuple[str, ...]) -> None:
+    """Raise ValueError unless exactly one of some fields is set."""
+    told = model.model_dump(by_alias=True, exclude_none=True)
+    if sum(member in told for member in members) != 1:
+        raise ValueError(f"exactly one of {', '.join(members)} is to be set")
+
+
+def check_between(field: str, text: str | None, low: float, high: float) -> None:
+    """Raise ValueError if a duration is given that does not lie between two numbers of seconds."""
+    if text is not None and not low <= parse_duration(text).total_seconds() <= high:
+        raise ValueError(f"{field} must be between {low:g}s and {high:g}s")

@@ -79,12 +79,40 @@ class PlannedChange(Model):
     """What it takes away."""
 
 
+class LedgerTarget(Model):
+    """The object that was changed."""
+
+    kind: Word
+    """Kind of the object."""
+    name: Text
+    """Name of the object."""
+    namespace: Word
+    """Namespace of the object."""
+    uid: Word | None = None
+    """UID of the object, so that another one of its name is not taken for it."""
+
+
+class PlannedGate(Model):
+    """One gate of a tier, as it was when the plan was made."""
+
+    name: Label
+    """Name of the gate."""
+    check: Word
+    """Kind of check."""
+    parameters: Text | None = None
+    """What it checks, as JSON."""
+    targets: Annotated[list[LedgerTarget], Field(max_length=500)] | None = None
+    """What it looks at."""
+    for_seconds: Annotated[int, Field(ge=0)] | None = None
+    """For how long it must hold without a gap."""
+
+
 class PlannedStep(Model):
     """One step of the plan."""
 
     name: Label
     """Name of the step."""
-    phase: Literal["Containment", "Remediation"]
+    phase: Literal["Containment", "Remediation", "Recovery"]
     """Which part of the Incident it belongs to."""
     action: Word
     """The action it takes."""
@@ -94,7 +122,7 @@ class PlannedStep(Model):
     """When what it did is put back."""
     timeout_seconds: Annotated[int, Field(ge=0)]
     """How long the world may take to follow."""
-    on_failure: Literal["Halt", "Continue", "Release"]
+    on_failure: Literal["Halt", "Continue", "Release", "Rollback"]
     """What happens when it fails."""
     expires_after_seconds: Annotated[int, Field(ge=0)] | None = None
     """How long after it was done what it did goes back."""
@@ -102,6 +130,14 @@ class PlannedStep(Model):
     """Whether the step asks for an approval whatever the policies say."""
     changes: Annotated[list[PlannedChange], Field(max_length=2000)] | None = None
     """Its changes."""
+    tier: Word | None = None
+    """The tier of the recovery that it belongs to."""
+    gates: Annotated[list[PlannedGate], Field(max_length=16)] | None = None
+    """What must be true before the next step begins."""
+    brings_back: Names | None = None
+    """The steps that it takes back."""
+    expected_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long it usually takes."""
 
 
 class PlanStatus(Model):
@@ -119,8 +155,23 @@ class PlanStatus(Model):
     """What that ServiceAccount must be allowed for the writes and for putting them back; checked before any."""
     created_at: Instant
     """When it was made."""
-    steps: Annotated[list[PlannedStep], Field(max_length=64)] | None = None
+    steps: Annotated[list[PlannedStep], Field(max_length=256)] | None = None
     """The steps, in the order they run."""
+
+
+class CheckStatus(Model):
+    """What one check says."""
+
+    name: Label
+    """Name of the check."""
+    verdict: Literal["Pass", "Fail", "Unknown"]
+    """Pass, Fail or Unknown. Unknown never counts as Pass."""
+    since: Instant | None = None
+    """Since when it says so."""
+    passed: bool
+    """Whether it has passed over its whole window."""
+    message: Text | None = None
+    """What was seen."""
 
 
 class StepStatus(Model):
@@ -140,19 +191,8 @@ class StepStatus(Model):
     """When its first write was put on record."""
     finished_at: Instant | None = None
     """When it was done or had failed."""
-
-
-class LedgerTarget(Model):
-    """The object that was changed."""
-
-    kind: Word
-    """Kind of the object."""
-    name: Text
-    """Name of the object."""
-    namespace: Word
-    """Namespace of the object."""
-    uid: Word | None = None
-    """UID of the object, so that another one of its name is not taken for it."""
+    gates: Annotated[list[CheckStatus], Field(max_length=16)] | None = None
+    """What each of its gates says."""
 
 
 class LedgerEntry(Model):
@@ -194,21 +234,6 @@ class LedgerEntry(Model):
     """When it was put back."""
 
 
-class CheckStatus(Model):
-    """What one check says."""
-
-    name: Label
-    """Name of the check."""
-    verdict: Literal["Pass", "Fail", "Unknown"]
-    """Pass, Fail or Unknown. Unknown never counts as Pass."""
-    since: Instant | None = None
-    """Since when it says so."""
-    passed: bool
-    """Whether it has passed over its whole window."""
-    message: Text | None = None
-    """What was seen."""
-
-
 class TimelineItem(Model):
     """One thing that happened."""
 
@@ -237,6 +262,34 @@ class PolicyStatus(Model):
     """The hash of the plan that was approved."""
 
 
+class TierStatus(Model):
+    """How far one tier is."""
+
+    name: Label
+    """Name of the tier."""
+    phase: Literal["Pending", "Stopped", "Restoring", "Checking", "Up", "Failed"]
+    """Pending, Stopped, Restoring, Checking (its gates), Up or Failed."""
+    message: Text | None = None
+    """How far it is, or how it ended."""
+    started_at: Instant | None = None
+    """When bringing it back began."""
+    finished_at: Instant | None = None
+    """When it was back."""
+    seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long it took."""
+    expected_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long it usually takes."""
+
+
+class RecoveryStatus(Model):
+    """How far the recovery is."""
+
+    summary: Text
+    """How many tiers are back, and which one is next."""
+    tiers: Annotated[list[TierStatus], Field(max_length=16)]
+    """The tiers, in the order they come back."""
+
+
 class IncidentStatus(Model):
     """What the operator knows and has done; written by it alone."""
 
@@ -254,12 +307,14 @@ class IncidentStatus(Model):
     """The plan, to be read before it is carried out."""
     policy: PolicyStatus | None = None
     """What the ResponsePolicies make of the plan, and who approved it."""
-    steps: Annotated[list[StepStatus], Field(max_length=64)] | None = None
+    steps: Annotated[list[StepStatus], Field(max_length=256)] | None = None
     """How far each step is."""
     ledger: Annotated[list[LedgerEntry], Field(max_length=2000)] | None = None
     """Every write, on record before it was made."""
     verification: Annotated[list[CheckStatus], Field(max_length=32)] | None = None
     """What each check says."""
+    recovery: RecoveryStatus | None = None
+    """How far each tier of the recovery is."""
     timeline: Annotated[list[TimelineItem], Field(max_length=200)] | None = None
     """What happened, in order."""
     timers: Timers | None = None

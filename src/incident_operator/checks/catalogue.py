@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from incident_operator.checks.confirm import Confirm
 from incident_operator.checks.contract import Check
 from incident_operator.checks.http import Http
 from incident_operator.checks.pods_ready import PodsReady
 from incident_operator.checks.rollout import Rollout
 
-_ALL: tuple[Check, ...] = (Rollout(), PodsReady(), Http())
+_ALL: tuple[Check, ...] = (Rollout(), PodsReady(), Http(), Confirm())
 
 CATALOGUE: Mapping[str, Check] = MappingProxyType({check.name: check for check in _ALL})

@@ -7,7 +7,7 @@ makes the request may do, so that an Incident gives nobody more rights than they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
@@ -18,15 +18,15 @@ from incident_operator.planning.rights import Rule
 API = "admissionregistration.k8s.io/v1"
 OPERATOR = f"system:serviceaccount:{names.INSTALL_NAMESPACE}:{names.FIELD_MANAGER}"
 ASKED = (
-    "targets", "containment", "remediation", "verification", "serviceAccountName", "mode", "severity", "type",
-    "expiresAfter",
+    "targets", "containment", "remediation", "recovery", "verification", "serviceAccountName", "mode", "severity",
+    "type", "expiresAfter",
 )  # fmt: skip
 """Fields of an Incident that ask for something to be done; suspend, release and cancel need no more rights."""
 
 
 def documents() -> list[dict[str, Any]]:
     """Every policy with its binding."""
-    return [*_creator(), *_reporter(), *_approver(), *_actions()]
+    return [*_creator(), *_planner(), *_reporter(), *_approver(), *_actions()]
 
 
 def _policy(
@@ -84,6 +84,8 @@ def _policy(
 STEPS = " + ".join(f"(has(object.spec.{field}) ? object.spec.{field} : [])" for field in ("containment", "remediation"))
 CHECKED = "(has(object.spec.verification) ? object.spec.verification : [])"
 TARGETS = "(has(s.targets) ? s.targets : object.spec.targets)"
+RECOVERS_BY = {"scale": ("Deployment", "StatefulSet"), "suspend": ("CronJob",)}
+"""What every recovery does by itself, whatever its plan says: stop the tiers, and start them again."""
 NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{OPERATOR}'")
 """An Incident that an alert makes is asked for by the Runbook's author, whose rights were checked there."""
 
@@ -110,19 +112,64 @@ def _creator() -> list[dict[str, Any]]:
             "reason": "Forbidden",
         }
     ]
-    for action in ACTIONS.values():
-        for kind, rules in action.asks.items():
-            name = f"{action.name}{kind}"
-            found = f"variables.steps.exists(s, has(s.{action.name}) && {TARGETS}.exists(t, t.kind == '{kind}'))"
-            variables.append((name, found))
-            validations += [_may(name, action.name, rule) for rule in rules]
-    for check in CHECKS.values():
-        if check.asks:
-            variables.append((check.name, f"variables.checks.exists(c, has(c.{check.name}))"))
-            validations += [_may(check.name, check.name, rule) for rule in check.asks]
+    _asked(
+        variables,
+        validations,
+        lambda action, kind: f"variables.steps.exists(s, has(s.{action}) && {TARGETS}.exists(t, t.kind == '{kind}'))",
+        lambda check: f"variables.checks.exists(c, has(c.{check}))",
+    )
+    variables.append(("recovery", "has(object.spec.recovery)"))
+    validations += [
+        _may("recovery", "the recovery", rule)
+        for action, kinds in RECOVERS_BY.items()
+        if action in ACTIONS
+        for kind in kinds
+        for rule in ACTIONS[action].asks.get(kind, ())
+    ]
     changed = " || ".join(f"({_changed(field)})" for field in ASKED)
     conditions = [("asks-for-something-new", f"request.operation == 'CREATE' || {changed}"), NOT_THE_OPERATOR]
     return _policy("incident-operator-creator", "incidents", validations, variables=variables, conditions=conditions)
+
+
+def _asked(
+    variables: list[tuple[str, str]],
+    validations: list[dict[str, str]],
+    does: Callable[[str, str], str],
+    looks: Callable[[str], str],
+) -> None:
+    """For each action and check that is asked for, the rights that who asks must have.
+
+    ``does`` says in CEL whether an action is asked for on a kind of target, ``looks`` whether a check is.
+    """
+    for action in ACTIONS.values():
+        for kind, rules in action.asks.items():
+            name = f"{action.name}{kind}"
+            variables.append((name, does(action.name, kind)))
+            validations += [_may(name, action.name, rule) for rule in rules]
+    for check in CHECKS.values():
+        if check.asks:
+            variables.append((check.name, looks(check.name)))
+            validations += [_may(check.name, check.name, rule) for rule in check.asks]
+
+
+def _planner() -> list[dict[str, Any]]:
+    """Who writes a RecoveryPlan must themselves be allowed what its steps and gates do."""
+    variables = [("tiers", "object.spec.tiers")]
+    validations: list[dict[str, str]] = []
+    own = "(has(s.targets) ? s.targets.exists(t, t.kind == '{kind}') : "
+    own += "(!has(r.workloads) || r.workloads.exists(w, w.kind == '{kind}')))"
+    _asked(
+        variables,
+        validations,
+        lambda action, kind: (
+            f"variables.tiers.exists(r, has(r.steps) && r.steps.exists(s, has(s.{action}) && {own.format(kind=kind)}))"
+        ),
+        lambda check: f"variables.tiers.exists(r, has(r.gates) && r.gates.exists(g, has(g.{check})))",
+    )
+    conditions = [("changes-what-is-done", "request.operation == 'CREATE' || object.spec != oldObject.spec")]
+    return _policy(
+        "incident-operator-planner", "recoveryplans", validations, variables=variables, conditions=conditions
+    )
 
 
 def _may(variable: str, what: str, rule: Rule) -> dict[str, str]:
@@ -135,8 +182,8 @@ def _may(variable: str, what: str, rule: Rule) -> dict[str, str]:
     return {
         "expression": f"!variables.{variable} || {asked}.namespace(request.namespace).check('{verb}').allowed()",
         "messageExpression": f"'user ' + request.userInfo.username + ' may not {verb} {full} in namespace ' + "
-        f"request.namespace + ', which {what} in this Incident does: an Incident gives nobody more rights than they"
-        " have'",
+        f"request.namespace + ', which {what} here does: asking the operator gives nobody more rights than they'"
+        " + ' have'",
         "reason": "Forbidden",
     }
 

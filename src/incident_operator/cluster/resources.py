@@ -28,6 +28,7 @@ class Resource:
 _ALL = (
     Resource("Incident", names.GROUP, names.VERSION, "incidents"),
     Resource("ResponsePolicy", names.GROUP, names.VERSION, "responsepolicies", namespaced=False),
+    Resource("RecoveryPlan", names.GROUP, names.VERSION, "recoveryplans"),
     Resource("IncidentApproval", names.GROUP, names.VERSION, "incidentapprovals"),
     Resource("IncidentLedger", names.GROUP, names.VERSION, "incidentledgers"),
     Resource("Deployment", "apps", "v1", "deployments"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -22,7 +23,7 @@ from incident_operator.engine.reading import Lists
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import EntryState, Manifest, PlannedStep
-from incident_operator.planning.progress import next_move
+from incident_operator.planning.progress import is_recovering, next_move, resumed
 from incident_operator.planning.record import OVER, Moment, Record
 from incident_operator.telemetry.metrics import Metrics
 
@@ -217,7 +218,11 @@ class Engine:
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
         if record.generation != generation:
             endings.reopen(case)
-        if record.plan_basis != case.wishes.basis or asked != record.handled_request:
+        if asked != record.handled_request and record.plan_basis == case.wishes.basis and is_recovering(record):
+            # A recovery that has begun is gone on with where it halted: planned anew it would stop what is up again.
+            case.record = resumed(dataclasses.replace(record, generation=generation, handled_request=asked))
+            case.note("Resumed", "the steps that had failed are tried again")
+        elif record.plan_basis != case.wishes.basis or asked != record.handled_request:
             if case.wishes.suspend:
                 await self._pause(case)
                 return None
@@ -270,7 +275,7 @@ class Engine:
                     return Behind()
             case "settle":
                 reader = self._lists.settling(case.hands, case.record.account)
-                if not await stepping.settle(case, reader, steps, self._actions, self._metrics):
+                if not await stepping.settle(case, reader, steps, self._actions, self._checks, self._metrics):
                     return self._look_delay(case)
             case "fail":
                 step = steps[0]

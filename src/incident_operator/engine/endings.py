@@ -38,6 +38,13 @@ async def fail(case: Case, actions: Actions, metrics: Metrics, name: str, on_fai
     if on_failure == "Release":
         await releasing.release(case, actions, everything=True)
         step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
+    elif on_failure == "Rollback":
+        tier = next((planned.tier for planned in case.record.plan if planned.name == name), "")
+        mine = {planned.name for planned in case.record.plan if planned.tier == tier}
+        entries = tuple(entry for entry in case.record.entries if entry.step in mine)
+        await releasing.release(case, actions, everything=True, only=entries)
+        told = releasing.told(case.record.of(entries))
+        step = dataclasses.replace(step, message=f"{step.message}; tier {tier} was rolled back: {told}")
     await halt(case, step.reason or "StepFailed", f"step {name}: {step.message}", metrics)
 
 

@@ -14,7 +14,7 @@ from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
 from incident_operator.planning.approvals import tally
-from incident_operator.planning.plan import Ref
+from incident_operator.planning.plan import GATES, Ref
 from incident_operator.planning.policy import Facts, Policy, Ruling, Touched, judge
 from incident_operator.planning.record import PolicyRecord
 
@@ -74,12 +74,16 @@ class Gate:
         """What the policies look at, from the plan on record."""
         record, wishes, uid = case.record, case.wishes, case.meta["uid"]
         changes = [entry.change for entry in record.entries]
-        actions = [self._actions[step.action] for step in record.plan]
+        steps = [step for step in record.plan if step.action != GATES]
+        actions = [self._actions[step.action] for step in steps]
         traits = {trait for change in changes for trait in change.traits}
         traits |= {"Irreversible"} if any(not action.reversible for action in actions) else set()
         traits |= {"Destructive"} if any(action.destructive for action in actions) else set()
         traits |= {"Unknown"} if any(change.blast and change.blast.pods < 0 for change in changes) else set()
         targets = {*wishes.targets, *(target for step in wishes.steps for target in step.targets)}
+        in_tiers = {step.name for step in steps if step.tier}
+        touched_there = (entry.change.target for entry in record.entries if entry.step in in_tiers)
+        targets |= {Ref(each.kind, each.name, each.namespace) for each in touched_there}
         by_labels = any(each.selector is not None for policy in policies for each in policy.protected)
         touched = await asyncio.gather(*(_touched(case, ref, read=by_labels) for ref in sorted(targets)))
         claimed = names_of(record, targets)
@@ -89,7 +93,7 @@ class Gate:
             mode=mode,
             severity=wishes.severity,
             type=wishes.type,
-            actions=tuple(dict.fromkeys(step.action for step in record.plan)),
+            actions=tuple(dict.fromkeys(step.action for step in steps)),
             traits=frozenset(traits),
             touched=touched,
             blasts=[change.blast for change in changes if change.blast is not None],

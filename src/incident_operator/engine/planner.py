@@ -3,37 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from incident_operator.actions.contract import Action, Occasion
+from incident_operator.actions.contract import Action, Occasion, Stops
 from incident_operator.cluster.port import Reader
-from incident_operator.engine.wishes import StepWish, Wishes
+from incident_operator.engine.wishes import StepWish
 from incident_operator.faults import Refused
-from incident_operator.planning.plan import Change, Manifest, Plan, PlannedStep, Ref, Release
+from incident_operator.planning.plan import GATES, Change, Manifest, Plan, PlannedStep, Ref, Release
+
+Found = Mapping[tuple[str, Ref], tuple[Change, ...]]
+"""The changes by step and target."""
 
 
-async def make_plan(reader: Reader, catalogue: Mapping[str, Action], incident: Manifest, wishes: Wishes) -> Plan:
+async def make_plan(
+    reader: Reader, catalogue: Mapping[str, Action], incident: Manifest, wishes: Sequence[StepWish]
+) -> Plan:
     """The plan for all steps, resolved to concrete objects and values; nothing is written.
 
     Raises the first fault in the order of the steps, whichever read failed first, so that
     the same Incident always says the same.
     """
     meta = incident["metadata"]
-    jobs = []
-    for wish in wishes.steps:
+    keys, jobs = [], []
+    for wish in wishes:
+        if wish.action == GATES:
+            continue
         occasion = Occasion(meta["namespace"], meta["name"], meta["uid"], wish.name)
         action = _action(catalogue, wish)
-        jobs += [_changes(reader, action, occasion, wish, target) for target in wish.targets]
+        for target in wish.targets:
+            params = _params(wish, target)
+            if params is not None:
+                keys.append((wish.name, target))
+                jobs.append(_changes(reader, action, occasion, wish, target, params))
     results = await asyncio.gather(*jobs, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    found = iter([result for result in results if not isinstance(result, BaseException)])
-    steps = []
-    for wish in wishes.steps:
-        changes = [change for _ in wish.targets for change in next(found)]
-        steps.append(_planned(wish, _action(catalogue, wish), tuple(changes)))
-    return Plan(tuple(steps))
+    found = dict(zip(keys, (result for result in results if not isinstance(result, BaseException)), strict=True))
+    planned = [_planned(wish, catalogue, _of(wish, catalogue, found)) for wish in wishes]
+    # What was not stopped need not be started.
+    return Plan(tuple(step for step in planned if step.changes or not step.brings_back))
+
+
+def _params(wish: StepWish, target: Ref) -> Mapping[str, Any] | None:
+    """What to plan one target with; None: it follows from what an earlier step of the plan does to it."""
+    if not wish.brings_back:
+        return wish.params
+    return {"replicas": wish.replicas[target]} if target in wish.replicas else None
+
+
+def _of(wish: StepWish, catalogue: Mapping[str, Action], found: Found) -> tuple[Change, ...]:
+    """All changes of a step: planned ones, or those that take back what earlier steps of the plan do."""
+    changes: list[Change] = []
+    for target in wish.targets:
+        back = _taken_back(wish, catalogue, found, target)
+        own = found.get((wish.name, target), ())
+        is_empty = all(not change.before or change.before.get("replicas", 0) == 0 for change in own)
+        changes += back or (own if is_empty or not wish.brings_back else ())
+    return tuple(changes)
+
+
+def _taken_back(wish: StepWish, catalogue: Mapping[str, Action], found: Found, target: Ref) -> list[Change]:
+    """The changes that give a target back what the steps before have taken from it."""
+    action = catalogue.get(wish.action)
+    stopped = [change for name in wish.brings_back for change in found.get((name, target), ())]
+    if not isinstance(action, Stops):
+        return []
+    back = (action.back(change) for change in stopped)
+    return [dataclasses.replace(change, later=True) for change in back if change is not None]
 
 
 def _action(catalogue: Mapping[str, Action], wish: StepWish) -> Action:
@@ -46,27 +85,38 @@ def _action(catalogue: Mapping[str, Action], wish: StepWish) -> Action:
 
 
 async def _changes(
-    reader: Reader, action: Action, occasion: Occasion, wish: StepWish, target: Ref
+    reader: Reader,
+    action: Action,
+    occasion: Occasion,
+    wish: StepWish,
+    target: Ref,
+    params: Mapping[str, Any],
 ) -> tuple[Change, ...]:
     """The changes of one step to one target."""
     if target.kind not in action.kinds:
         kinds = ", ".join(sorted(action.kinds))
         raise Refused("Invalid", f"step {wish.name}: {action.name} works on {kinds}, not on {target}")
-    return await action.plan(reader, occasion, target, wish.params)
+    return await action.plan(reader, occasion, target, params)
 
 
-def _planned(wish: StepWish, action: Action, changes: tuple[Change, ...]) -> PlannedStep:
+def _planned(wish: StepWish, catalogue: Mapping[str, Action], changes: tuple[Change, ...]) -> PlannedStep:
     """The step with its changes, the same one named twice only once."""
     unique = {change.key: change for change in changes}
+    own = Release.NEVER if wish.action == GATES else _action(catalogue, wish).release
+    release = wish.release or own
     return PlannedStep(
         name=wish.name,
         phase=wish.phase,
         action=wish.action,
         changes=tuple(unique.values()),
-        release=wish.release or action.release,
+        release=release,
         stage=wish.stage,
         timeout_seconds=wish.timeout_seconds,
         on_failure=wish.on_failure,
-        expires_seconds=wish.expires_seconds if (wish.release or action.release) is not Release.NEVER else 0.0,
+        expires_seconds=wish.expires_seconds if release is not Release.NEVER else 0.0,
         approval=wish.approval,
+        tier=wish.tier,
+        gates=wish.gates,
+        brings_back=wish.brings_back,
+        expected_seconds=wish.expected_seconds,
     )

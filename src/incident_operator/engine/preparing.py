@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from incident_operator.actions.contract import Action
 from incident_operator.api import names
-from incident_operator.engine import planner
+from incident_operator.engine import planner, recovering
 from incident_operator.engine.case import Case
 from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
@@ -58,7 +58,8 @@ class Preparer:
         # The survey is begun beside the first reads, because everything after them waits for it.
         survey = asyncio.create_task(self._preview.surveyor.of(reader, namespace, account))
         try:
-            plan = await planner.make_plan(reader, self._actions, case.incident, case.wishes)
+            more = await recovering.steps(case.cluster, reader, namespace, case.wishes)
+            plan = await planner.make_plan(reader, self._actions, case.incident, (*case.wishes.steps, *more))
             return await self._preview.of(case.hands, plan, await survey, namespace, account)
         finally:
             survey.cancel()

@@ -73,7 +73,8 @@ class Preview:
 async def _seen(hands: Hands, change: Change, survey: Survey) -> Change:
     """One change with what its dry run says, and what it takes away."""
     blast = None if change.reach is None else measure(change.reach, survey)
-    return dataclasses.replace(change, diff=await _difference(hands, change.request), blast=blast)
+    seen = change.summary if change.later else await _difference(hands, change.request)
+    return dataclasses.replace(change, diff=seen, blast=blast)
 
 
 class _NotGrantedError(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 
 from incident_operator.planning.plan import (
     Change,
+    CheckWish,
     Entry,
     EntryState,
     Manifest,
@@ -101,6 +102,23 @@ def _planned_from(raw: Mapping[str, Any], entries: Iterable[Entry]) -> PlannedSt
         on_failure=raw.get("onFailure", "Halt"),
         expires_seconds=float(raw.get("expiresAfterSeconds", 0)),
         approval=raw.get("approval", "ByPolicy"),
+        tier=raw.get("tier", ""),
+        gates=tuple(_gate_from(gate) for gate in raw.get("gates", ())),
+        brings_back=tuple(raw.get("bringsBack", ())),
+        expected_seconds=float(raw.get("expectedSeconds", 0)),
+    )
+
+
+def _gate_from(raw: Mapping[str, Any]) -> CheckWish:
+    targets = tuple(Ref(**{"uid": "", **each}) for each in raw.get("targets", ()))
+    params = json.loads(raw.get("parameters", "{}"))
+    return CheckWish(raw["name"], raw["check"], params, targets, float(raw.get("forSeconds", 0)), 0.0)
+
+
+def _checks_from(found: Iterable[Mapping[str, Any]]) -> tuple[CheckRecord, ...]:
+    return tuple(
+        CheckRecord(raw["name"], Verdict(raw["verdict"]), raw.get("since", ""), raw["passed"], raw.get("message", ""))
+        for raw in found
     )
 
 
@@ -173,16 +191,12 @@ def from_incident(incident: Manifest, pages: Mapping[str, Mapping[str, Any]] | N
                 facts=raw.get("facts", {}),
                 started_at=raw.get("startedAt", ""),
                 finished_at=raw.get("finishedAt", ""),
+                gates=_checks_from(raw.get("gates", ())),
             )
             for raw in status.get("steps", ())
         ),
         entries=entries,
-        checks=tuple(
-            CheckRecord(
-                raw["name"], Verdict(raw["verdict"]), raw.get("since", ""), raw["passed"], raw.get("message", "")
-            )
-            for raw in status.get("verification", ())
-        ),
+        checks=_checks_from(status.get("verification", ())),
         timeline=tuple(Moment(m["at"], m["reason"], m["message"]) for m in status.get("timeline", ())),
         timers=status.get("timers", {}),
         conditions=conditions,

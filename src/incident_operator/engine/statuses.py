@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from incident_operator.engine.rights import named, needed
 from incident_operator.planning import summary
 from incident_operator.planning.plan import (
     Change,
+    CheckWish,
     Entry,
     PlannedStep,
     canonical,
 )
 from incident_operator.planning.reach import Blast
-from incident_operator.planning.record import Condition, PolicyRecord, Record, StepRecord
+from incident_operator.planning.record import CheckRecord, Condition, PolicyRecord, Record, StepRecord
+from incident_operator.planning.tiers import tiers_of
 
 MESSAGE_MOST = 2048
 WHY_MOST = 400
@@ -83,9 +85,58 @@ def _planned(step: PlannedStep, changes: list[dict[str, Any]]) -> dict[str, Any]
             "onFailure": step.on_failure,
             "expiresAfterSeconds": int(step.expires_seconds) or None,
             "approval": "" if step.approval == "ByPolicy" else step.approval,
+            "tier": step.tier,
+            "gates": [_gate(gate) for gate in step.gates],
+            "bringsBack": list(step.brings_back),
+            "expectedSeconds": int(step.expected_seconds) or None,
             "changes": changes,
         }
     )
+
+
+def _gate(gate: CheckWish) -> dict[str, Any]:
+    return _slim(
+        {
+            "name": gate.name,
+            "check": gate.kind,
+            "parameters": canonical(gate.params),
+            "targets": [_slim(dataclasses.asdict(ref)) for ref in gate.targets],
+            "forSeconds": int(gate.hold_seconds) or None,
+        }
+    )
+
+
+def _recovery(record: Record) -> dict[str, Any]:
+    """How far each tier is, and in a few words which one is being brought back."""
+    found = tiers_of(record)
+    if not found:
+        return {}
+    up = sum(tier.state == "Up" for tier in found)
+    current = next((tier for tier in found if tier.state != "Up"), None)
+    said = f"{up}/{len(found)}" if current is None else f"{up}/{len(found)} {current.name} {current.state}"
+    told = [
+        _slim(
+            {
+                "name": tier.name,
+                "phase": tier.state,
+                "message": tier.message[:MESSAGE_MOST],
+                "startedAt": tier.started_at,
+                "finishedAt": tier.finished_at,
+                "seconds": int(tier.seconds) or None,
+                "expectedSeconds": int(tier.expected_seconds) or None,
+            }
+        )
+        for tier in found
+    ]
+    return {"summary": said, "tiers": told}
+
+
+def _checked(checks: Iterable[CheckRecord]) -> list[dict[str, Any]]:
+    return [
+        _slim({"name": c.name, "verdict": c.verdict.value, "since": c.since, "message": c.message[:MESSAGE_MOST]})
+        | {"passed": c.passed}
+        for c in checks
+    ]
 
 
 def _change(change: Change, room: int) -> dict[str, Any]:
@@ -158,6 +209,7 @@ def _step(step: StepRecord) -> dict[str, Any]:
             "facts": dict(step.facts),
             "startedAt": step.started_at,
             "finishedAt": step.finished_at,
+            "gates": _checked(step.gates),
         }
     )
 
@@ -190,11 +242,6 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
             **_slim({"basis": record.plan_basis, "serviceAccountName": record.account}),
             **_slim({"rights": [named(right) for right in needed(e.change for e in record.entries)]}),
         }
-    checks = [
-        _slim({"name": c.name, "verdict": c.verdict.value, "since": c.since, "message": c.message[:MESSAGE_MOST]})
-        | {"passed": c.passed}
-        for c in record.checks
-    ]
     status = {
         "id": record.id,
         "phase": summary.phase(record),
@@ -204,7 +251,8 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
         "policy": _policy(record.policy) if record.policy else None,
         "steps": [_step(step) for step in record.steps],
         "ledger": [_entry(entry, stored.get(f"{entry.step}/{entry.change.key}", "")) for entry in record.entries],
-        "verification": checks,
+        "verification": _checked(record.checks),
+        "recovery": _recovery(record),
         "timeline": [{"at": m.at, "reason": m.reason, "message": m.message[:MESSAGE_MOST]} for m in record.timeline],
         "timers": dict(record.timers),
         "lastHandledRequest": record.handled_request,

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from incident_operator.actions.contract import Action
+from incident_operator.checks.contract import Check
 from incident_operator.cluster.port import Reader
-from incident_operator.engine import acting
+from incident_operator.engine import acting, tiers, verifying
 from incident_operator.engine.case import Case
 from incident_operator.faults import Fault, Waiting
-from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Settlement, failed, pending
+from incident_operator.planning.plan import GATES, Entry, EntryState, PlannedStep, Settlement, failed, pending
 from incident_operator.planning.progress import contained, expiry
-from incident_operator.planning.record import StepRecord, StepState
+from incident_operator.planning.record import StepState
 from incident_operator.telemetry.metrics import Metrics
 
 SAY_AGAIN = timedelta(seconds=2)
@@ -82,10 +83,22 @@ def _after_act(case: Case, step: PlannedStep, metrics: Metrics) -> None:
 
 
 async def settle(
-    case: Case, reader: Reader, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics
+    case: Case,
+    reader: Reader,
+    steps: tuple[PlannedStep, ...],
+    actions: Mapping[str, Action],
+    checks: Mapping[str, Check],
+    metrics: Metrics,
 ) -> bool:
     """Look how far the world has followed; whether a step of the stage finished or has more to write."""
-    found = await asyncio.gather(*(_settlement(case, reader, step, actions[step.action]) for step in steps))
+    found = await asyncio.gather(
+        *(
+            _gates(case, checks, step)
+            if step.action == GATES
+            else _settlement(case, reader, step, actions[step.action])
+            for step in steps
+        )
+    )
     moved = False
     for step, settlement in zip(steps, found, strict=True):
         if settlement.state != "Pending":
@@ -104,6 +117,16 @@ async def settle(
         case.memory.said_at = case.now
         await case.save()
     return moved
+
+
+async def _gates(case: Case, checks: Mapping[str, Check], step: PlannedStep) -> Settlement:
+    """How the gates of a tier stand; what may pass by itself is looked at again."""
+    try:
+        return await verifying.gates(case, checks, step)
+    except Waiting as fault:
+        return pending(fault.message)
+    except Fault as fault:
+        return failed(fault.reason, fault.message)
 
 
 async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Action) -> Settlement:
@@ -147,12 +170,31 @@ def _further(case: Case, step: PlannedStep, settlement: Settlement) -> bool:
     return bool(new)
 
 
+def _given_back(case: Case, step: PlannedStep) -> None:
+    """What an earlier step held is held no longer: this one has given it back."""
+    keys = {entry.change.key for entry in case.record.of_step(step.name)}
+    case.record = case.record.with_entries(
+        dataclasses.replace(
+            entry, state=EntryState.RELEASED, released_at=case.stamp, message=f"given back by step {step.name}"
+        )
+        for name in step.brings_back
+        for entry in case.record.of_step(name)
+        if entry.state is EntryState.DONE and entry.change.key in keys
+    )
+
+
 def finish(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> None:
     """Put a step's end on record."""
     old = case.record.step(step.name)
     state: StepState = "Done" if settlement.state == "Settled" else "Failed"
-    new = StepRecord(
-        step.name, state, settlement.reason, settlement.message, settlement.facts, old.started_at, case.stamp
+    new = dataclasses.replace(
+        old,
+        state=state,
+        reason=settlement.reason,
+        message=settlement.message,
+        facts=settlement.facts,
+        started_at=old.started_at or case.stamp,
+        finished_at=case.stamp,
     )
     case.record = case.record.with_step(new)
     begun = datetime.fromisoformat(old.started_at) if old.started_at else case.now
@@ -161,6 +203,9 @@ def finish(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metri
         case.note(settlement.reason, f"{step.name}: {settlement.message}", warning=True)
         return
     case.note("StepDone", f"{step.name}: {settlement.message}")
+    _given_back(case, step)
+    if step.tier:
+        tiers.say(case, step)
     if contained(case.record) and not case.record.timers.get("contained"):
         case.record = case.record.timed("contained", case.stamp)
         case.note("ContainmentDone", "every containment step is done")

@@ -3,52 +3,112 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from incident_operator.checks.contract import Check
 from incident_operator.engine.case import Case
-from incident_operator.engine.wishes import CheckWish
 from incident_operator.faults import Refused, Stalled
-from incident_operator.planning.plan import Finding, Verdict
+from incident_operator.planning.plan import (
+    CheckWish,
+    Finding,
+    PlannedStep,
+    Settlement,
+    Verdict,
+    failed,
+    pending,
+    settled,
+)
 from incident_operator.planning.record import CheckRecord
+
+CONFIRM = "confirm"
 
 
 async def look(case: Case, catalogue: Mapping[str, Check]) -> bool:
-    """Make every check once; whether all have passed over their windows, at the same time.
+    """Make every check of the verification once; whether all have passed over their windows, at the same time.
 
     Raises Stalled when the deadline of one is over: VerificationFailed if it fails,
     VerificationInconclusive if it could not be told.
     """
     wishes = case.wishes.checks
-    findings = await asyncio.gather(*(_find(case, catalogue, wish) for wish in wishes))
-    now = case.now
-    records = tuple(_judge(case, wish, finding, now) for wish, finding in zip(wishes, findings, strict=True))
+    since = datetime.fromisoformat(case.record.timers["mitigated"])
+    records = await _look(case, catalogue, wishes, case.record.checks, since, "")
     case.change(checks=records)
     for wish, record in zip(wishes, records, strict=True):
-        _within_deadline(case, wish, record, now)
+        _within_deadline(case, wish, record, case.now)
     return all(record.passed for record in records)
 
 
-async def _find(case: Case, catalogue: Mapping[str, Check], wish: CheckWish) -> Finding:
+async def gates(case: Case, catalogue: Mapping[str, Check], step: PlannedStep) -> Settlement:
+    """Look at the gates of a tier once: Settled when all have held over their windows, at the same time.
+
+    Unknown holds as Fail does. When the tier's time is over it has failed: GateFailed where a gate
+    fails, GateInconclusive where it could not be told.
+    """
+    old = case.record.step(step.name)
+    begun = datetime.fromisoformat(old.started_at) if old.started_at else case.now
+    records = await _look(case, catalogue, step.gates, old.gates, begun, f"{step.name}/")
+    case.record = case.record.with_step(dataclasses.replace(old, gates=records))
+    if all(record.passed for record in records):
+        return settled("; ".join(f"{record.name}: {record.message}" for record in records))
+    first = next(
+        (each for verdict in (Verdict.FAIL, Verdict.UNKNOWN) for each in records if each.verdict is verdict), None
+    )
+    if first is None:
+        waiting = ", ".join(record.name for record in records if not record.passed)
+        return pending(f"passing, and must go on to: {waiting}")
+    seen = f"gate {first.name} of tier {step.tier}: {first.verdict.value}: {first.message}"
+    if case.now - begun <= timedelta(seconds=step.timeout_seconds):
+        return pending(seen)
+    reason = "GateFailed" if first.verdict is Verdict.FAIL else "GateInconclusive"
+    return failed(reason, f"{seen}; after {step.timeout_seconds:g} s the tiers above it are left as they are")
+
+
+async def _look(
+    case: Case,
+    catalogue: Mapping[str, Check],
+    wishes: Sequence[CheckWish],
+    old: Sequence[CheckRecord],
+    since: datetime,
+    prefix: str,
+) -> tuple[CheckRecord, ...]:
+    """Make checks once, each with its record after that."""
+    findings = await asyncio.gather(*(_find(case, catalogue, wish, since) for wish in wishes))
+    now, known = case.now, {record.name: record for record in old}
+    return tuple(
+        _judge(case, wish, finding, now, (known.get(wish.name), prefix))
+        for wish, finding in zip(wishes, findings, strict=True)
+    )
+
+
+async def _find(case: Case, catalogue: Mapping[str, Check], wish: CheckWish, since: datetime) -> Finding:
     check = catalogue.get(wish.kind)
     if check is None:
         known = ", ".join(sorted(catalogue))
         raise Refused("Invalid", f"check {wish.name}: there is no check {wish.kind}; use one of {known}")
-    since = datetime.fromisoformat(case.record.timers["mitigated"])
-    return await check.look(case.hands, case.meta["namespace"], wish.targets, wish.params, since=since)
+    params = {**wish.params, **_told(case, wish)} if wish.kind == CONFIRM else wish.params
+    return await check.look(case.hands, case.meta["namespace"], wish.targets, params, since=since)
 
 
-def _judge(case: Case, wish: CheckWish, finding: Finding, now: datetime) -> CheckRecord:
-    """The check's record after one more look."""
-    windows = case.memory.windows
+def _told(case: Case, wish: CheckWish) -> dict[str, Any]:
+    """What a person has said about a check that asks one."""
+    return {"name": wish.name, "incident": case.meta["name"], "confirmed": wish.name in case.wishes.confirmed}
+
+
+def _judge(
+    case: Case, wish: CheckWish, finding: Finding, now: datetime, before: tuple[CheckRecord | None, str]
+) -> CheckRecord:
+    """The check's record after one more look; ``before`` has the one it had, and what its window is named after."""
+    old, prefix = before
+    windows, name = case.memory.windows, f"{prefix}{wish.name}"
     if finding.verdict is Verdict.PASS:
-        since = windows[wish.name] = min(windows.get(wish.name, now), now)  # a clock may be set back
+        since = windows[name] = min(windows.get(name, now), now)  # a clock may be set back
         passed = now - since >= timedelta(seconds=wish.hold_seconds)
     else:
-        windows.pop(wish.name, None)
+        windows.pop(name, None)
         passed = False
-    old = next((record for record in case.record.checks if record.name == wish.name), None)
     stamp = old.since if old and old.verdict is finding.verdict else case.stamp
     return CheckRecord(wish.name, finding.verdict, stamp, passed, finding.message)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from incident_operator.api.schema import parse_duration
 from incident_operator.faults import Refused
-from incident_operator.planning.plan import Manifest, Ref, Release, digest
+from incident_operator.planning.plan import CheckWish, Manifest, Phase, Ref, Release, digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,28 +20,24 @@ class StepWish:
     """One step as asked for."""
 
     name: str
-    phase: Literal["Containment", "Remediation"]
+    phase: Phase
     action: str
     params: Mapping[str, Any]
     targets: tuple[Ref, ...]
     release: Release | None
     stage: str
     timeout_seconds: float
-    on_failure: Literal["Halt", "Continue", "Release"]
+    on_failure: Literal["Halt", "Continue", "Release", "Rollback"]
     expires_seconds: float
     approval: Literal["ByPolicy", "Required"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CheckWish:
-    """One check as asked for."""
-
-    name: str
-    kind: str
-    params: Mapping[str, Any]
-    targets: tuple[Ref, ...]
-    hold_seconds: float
-    timeout_seconds: float
+    tier: str = ""
+    """The tier of the recovery that it belongs to."""
+    gates: tuple[CheckWish, ...] = ()
+    brings_back: tuple[str, ...] = ()
+    """The steps that it takes back, for its targets."""
+    replicas: Mapping[Ref, int] = dataclasses.field(default_factory=dict)
+    """What to bring a target back to that has no replicas at all."""
+    expected_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +54,10 @@ class Wishes:
     targets: tuple[Ref, ...]
     steps: tuple[StepWish, ...]
     checks: tuple[CheckWish, ...]
+    recovery: str | None
+    """The RecoveryPlan to follow; empty: what labels tell; None: no recovery."""
+    confirmed: frozenset[str]
+    """What a person has confirmed."""
     release: bool
     cancel: bool
     suspend: bool
@@ -66,7 +66,7 @@ class Wishes:
 
 
 STEP_WORDS = frozenset({"name", "targets", "timeout", "onFailure", "release", "stage", "expiresAfter", "approval"})
-BASIS = ("targets", "containment", "remediation", "serviceAccountName", "expiresAfter")
+BASIS = ("targets", "containment", "remediation", "recovery", "serviceAccountName", "expiresAfter")
 CHECK_WORDS = frozenset({"name", "targets", "for", "timeout"})
 
 
@@ -83,52 +83,72 @@ def _seconds(text: str) -> float:
     return parse_duration(text).total_seconds()
 
 
+def _refs(raw: Mapping[str, Any], namespace: str, targets: tuple[Ref, ...]) -> tuple[Ref, ...]:
+    """The targets of a step or check: its own, else those it has from where it stands."""
+    found = raw.get("targets")
+    return tuple(Ref(target["kind"], target["name"], namespace) for target in found) if found else targets
+
+
+def step_wish(
+    raw: Mapping[str, Any],
+    phase: Phase,
+    namespace: str,
+    targets: tuple[Ref, ...],
+    *,
+    lasting: str = "0s",
+    tier: str = "",
+    on_failure: Literal["Halt", "Continue", "Rollback"] = "Halt",
+) -> StepWish:
+    """One raw step; Refused("Invalid") unless it has exactly one action. A step of a tier fails as its tier does."""
+    where = f"tier {tier}" if tier else f"spec.{phase.lower()}"
+    action, params = _only_one(raw, STEP_WORDS, where)
+    return StepWish(
+        raw["name"],
+        phase,
+        action,
+        params or {},
+        _refs(raw, namespace, targets),
+        Release(raw["release"]) if raw.get("release") else None,
+        raw.get("stage", ""),
+        _seconds(raw.get("timeout", "10m")),
+        on_failure if tier else raw.get("onFailure", "Halt"),
+        _seconds(raw.get("expiresAfter", lasting)),
+        raw.get("approval", "ByPolicy"),
+        tier=tier,
+    )
+
+
+def check_wish(raw: Mapping[str, Any], namespace: str, targets: tuple[Ref, ...]) -> CheckWish:
+    """One raw check; Refused("Invalid") unless it is of exactly one kind."""
+    kind, params = _only_one(raw, CHECK_WORDS, "check")
+    hold, timeout = _seconds(raw.get("for", "0s")), _seconds(raw.get("timeout", "5m"))
+    return CheckWish(raw["name"], kind, params or {}, _refs(raw, namespace, targets), hold, timeout)
+
+
 def read(incident: Manifest) -> Wishes:
     """What an Incident asks for; Refused("Invalid") names the field that cannot be understood."""
     spec = incident["spec"]
     namespace = incident["metadata"]["namespace"]
-
-    def refs(raw: Mapping[str, Any]) -> tuple[Ref, ...]:
-        chosen = raw.get("targets") or spec["targets"]
-        return tuple(Ref(target["kind"], target["name"], namespace) for target in chosen)
-
+    targets = _refs(spec, namespace, ())
     lasting = spec.get("expiresAfter", "0s")
-    steps: list[StepWish] = []
-    phases: tuple[tuple[Literal["Containment", "Remediation"], str], ...]
-    phases = (("Containment", "containment"), ("Remediation", "remediation"))
-    for phase, field in phases:
-        for raw in spec.get(field) or ():
-            action, params = _only_one(raw, STEP_WORDS, f"spec.{field}")
-            release = Release(raw["release"]) if raw.get("release") else None
-            steps.append(
-                StepWish(
-                    raw["name"],
-                    phase,
-                    action,
-                    params or {},
-                    refs(raw),
-                    release,
-                    raw.get("stage", ""),
-                    _seconds(raw.get("timeout", "10m")),
-                    raw.get("onFailure", "Halt"),
-                    _seconds(raw.get("expiresAfter", lasting)),
-                    raw.get("approval", "ByPolicy"),
-                )
-            )
-    checks = []
-    for raw in spec.get("verification") or ():
-        kind, params = _only_one(raw, CHECK_WORDS, "spec.verification")
-        hold, timeout = _seconds(raw.get("for", "0s")), _seconds(raw.get("timeout", "5m"))
-        checks.append(CheckWish(raw["name"], kind, params or {}, refs(raw), hold, timeout))
+    phases: tuple[Phase, ...] = ("Containment", "Remediation")
+    steps = [
+        step_wish(raw, phase, namespace, targets, lasting=lasting)
+        for phase in phases
+        for raw in spec.get(phase.lower()) or ()
+    ]
+    recovery = spec.get("recovery")
     return Wishes(
         mode=spec.get("mode", "Enforce"),
         severity=spec.get("severity", ""),
         type=spec.get("type", ""),
         reporter=spec.get("reportedBy", ""),
         service_account=spec.get("serviceAccountName", ""),
-        targets=refs(spec),
+        targets=targets,
         steps=tuple(steps),
-        checks=tuple(checks),
+        checks=tuple(check_wish(raw, namespace, targets) for raw in spec.get("verification") or ()),
+        recovery=None if recovery is None else (recovery.get("planRef") or {}).get("name", ""),
+        confirmed=frozenset(spec.get("confirmed") or ()),
         release=bool(spec.get("release", False)),
         cancel=bool(spec.get("cancel", False)),
         suspend=bool(spec.get("suspend", False)),

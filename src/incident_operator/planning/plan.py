@@ -129,6 +129,8 @@ class Change:
     """Which pods it is about; None: none of its own."""
     confidential: bool = False
     """Whether its request holds what not everybody who sees Incidents may see: it is kept in an IncidentLedger."""
+    later: bool = False
+    """Whether it fits only once an earlier step of the plan is done, so that no dry run can be made of it now."""
     diff: str = ""
     """What the API server's dry run of it changes, in lines."""
     blast: Blast | None = None
@@ -158,20 +160,45 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CheckWish:
+    """One check as asked for."""
+
+    name: str
+    kind: str
+    params: Mapping[str, Any]
+    targets: tuple[Ref, ...]
+    hold_seconds: float
+    timeout_seconds: float
+
+
+Phase = Literal["Containment", "Remediation", "Recovery"]
+GATES = "gates"
+"""Stands in place of an action where a step writes nothing and waits for its gates."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class PlannedStep:
     """A step of the Incident, resolved to concrete changes."""
 
     name: str
-    phase: Literal["Containment", "Remediation"]
+    phase: Phase
     action: str
     changes: tuple[Change, ...]
     release: Release
     stage: str = ""
     timeout_seconds: float = 600.0
-    on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
+    on_failure: Literal["Halt", "Continue", "Release", "Rollback"] = "Halt"
     expires_seconds: float = 0.0
     """How long after it was done it is put back; 0: never by itself."""
     approval: Literal["ByPolicy", "Required"] = "ByPolicy"
+    tier: str = ""
+    """The tier of the recovery that it belongs to."""
+    gates: tuple[CheckWish, ...] = ()
+    """What must be true for it to be done."""
+    brings_back: tuple[str, ...] = ()
+    """Steps of this plan that it takes back: what they hold is given back when it is done."""
+    expected_seconds: float = 0.0
+    """How long it usually takes; 0: nobody said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,11 +210,12 @@ class Plan:
     @property
     def hash(self) -> str:
         """16 hex digits over every request of every step: an approval or a log line names it."""
-        value = [
-            {"name": step.name, "action": step.action, "changes": [change.ledger_value() for change in step.changes]}
-            for step in self.steps
-        ]
-        return digest(value)[:16]
+        return digest([_hashed(step) for step in self.steps])[:16]
+
+
+def _hashed(step: PlannedStep) -> dict[str, Json]:
+    value = {"name": step.name, "action": step.action, "changes": [change.ledger_value() for change in step.changes]}
+    return value | {"gates": [dataclasses.asdict(gate) for gate in step.gates]} if step.gates else value
 
 
 class Verdict(StrEnum):

@@ -94,6 +94,26 @@ def merged(record: Record, plan: Plan) -> Record:
     )
 
 
+def is_recovering(record: Record) -> bool:
+    """Whether the recovery of the plan has begun: from then on it is gone on with, and not planned anew."""
+    return any(step.phase == "Recovery" and record.step(step.name).state != "Pending" for step in record.plan)
+
+
+def resumed(record: Record) -> Record:
+    """The record with what has failed to be tried once more; what is done stays done."""
+    failed = {step.name for step in record.steps if step.state == "Failed"}
+    return dataclasses.replace(
+        record,
+        steps=tuple(StepRecord(step.name) if step.name in failed else step for step in record.steps),
+        entries=tuple(
+            dataclasses.replace(entry, state=EntryState.PLANNED, message="")
+            if entry.step in failed and entry.state is EntryState.FAILED
+            else entry
+            for entry in record.entries
+        ),
+    )
+
+
 def expiry(intended_at: str, seconds: float) -> str:
     """When an entry that was intended then is put back whatever else; empty: never by itself."""
     if not intended_at or not seconds:

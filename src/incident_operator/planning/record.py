@@ -33,6 +33,17 @@ class Condition:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """What one check of the verification, or one gate of a tier, says."""
+
+    name: str
+    verdict: Verdict = Verdict.UNKNOWN
+    since: str = ""
+    passed: bool = False
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class StepRecord:
     """How far one step is."""
 
@@ -43,17 +54,7 @@ class StepRecord:
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     started_at: str = ""
     finished_at: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CheckRecord:
-    """What one check of the verification says."""
-
-    name: str
-    verdict: Verdict = Verdict.UNKNOWN
-    since: str = ""
-    passed: bool = False
-    message: str = ""
+    gates: tuple[CheckRecord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

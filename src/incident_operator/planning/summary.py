@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from incident_operator.planning.plan import EntryState
-from incident_operator.planning.progress import contained
+from incident_operator.planning.progress import contained, is_over
 from incident_operator.planning.record import Condition, Record
 
 ISOLATION_SAYS = {
@@ -122,6 +122,5 @@ def phase(record: Record) -> str:
         return "Detected"
     if record.timers.get("mitigated"):
         return "Verification"
-    parts = {step.phase for step in record.plan}
-    is_past_containment = "Containment" not in parts or contained(record)
-    return "Remediation" if "Remediation" in parts and is_past_containment else "Containment"
+    current = (step for step in record.plan if not is_over(step, record.step(step.name)))
+    return next(current, record.plan[-1]).phase if record.plan else "Containment"

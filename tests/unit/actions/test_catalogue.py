@@ -6,7 +6,7 @@ import pytest
 
 from incident_operator.actions.catalogue import CATALOGUE
 from incident_operator.actions.contract import Action
-from incident_operator.api.incident import ACTIONS
+from incident_operator.api.steps import ACTIONS
 from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.cluster.resources import resource
 from incident_operator.faults import Fault

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from incident_operator.api.incident import CHECKS
+from incident_operator.api.checks import CHECKS
 from incident_operator.checks.catalogue import CATALOGUE
 from incident_operator.checks.http import Http
 from incident_operator.checks.pods_ready import PodsReady

@@ -1,0 +1,124 @@
+"""What can be checked: the parameters of each kind of check, and the check as it is written.
+
+The docstring under each field is its description in the CRD, so ``kubectl explain`` prints it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from incident_operator.api.schema import (
+    DAY_SECONDS,
+    Duration,
+    Label,
+    Model,
+    Rule,
+    between,
+    check_between,
+    chosen,
+    exactly_one,
+    one_of,
+    parse_duration,
+    validated_by,
+)
+from incident_operator.api.targets import MOST_TARGETS, Target
+
+CHECKS = ("rollout", "podsReady", "http", "confirm")
+
+
+class Rollout(Model):
+    """The targets' rollouts are finished: every replica is new and available."""
+
+
+class PodsReady(Model):
+    """The targets' pods are ready."""
+
+    minimum: Annotated[int, Field(ge=1, le=10000)] | None = None
+    """How many ready pods are enough, over all targets. Default: all of them."""
+
+
+class Http(Model):
+    """A Service answers a GET with the wanted status; asked through the API server's proxy."""
+
+    service: Label
+    """Name of the Service, in the namespace of the Incident."""
+    port: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=15)]
+    """Port of the Service: its name, or its number in quotes."""
+    path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", min_length=1, max_length=1024)] = "/"
+    """Path and query to ask for; begins with /."""
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    """The HTTP status that counts as good. Redirects are not followed."""
+    timeout: Duration = "5s"
+    """How long one answer may take, between 100ms and 30s."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(between("timeout", "100ms", "30s")))
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        check_between("timeout", self.timeout, 0.1, 30)
+        return self
+
+
+class Confirm(Model):
+    """A person has said so, by its name in spec.confirmed of the Incident."""
+
+    question: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    """What the person is asked, such as: can users log in again?"""
+
+
+class Gate(Model):
+    """What must be true before the next tier begins: a name, exactly one check, and for how long it must hold."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(one_of(CHECKS)))
+
+    name: Label
+    """Name of the check; no other check beside it has it."""
+    rollout: Rollout | None = None
+    """The targets' rollouts are finished."""
+    pods_ready: PodsReady | None = None
+    """The targets' pods are ready."""
+    http: Http | None = None
+    """A Service answers with the wanted status."""
+    confirm: Confirm | None = None
+    """A person has said so."""
+    targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
+    """What to look at. Default: the targets of the Incident, or the workloads of the tier."""
+    for_: Annotated[Duration, Field(alias="for")] = "0s"
+    """For how long it must hold without a gap, like `30s`. Unknown is a gap."""
+
+    @property
+    def kind(self) -> tuple[str, dict[str, Any]]:
+        """The check that is set, with its parameters."""
+        return chosen(self, CHECKS)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        exactly_one(self, CHECKS)
+        return self
+
+
+class Check(Gate):
+    """One thing that must be true: a name, exactly one check, and for how long it must hold."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            one_of(CHECKS),
+            between("timeout", "1s", "24h"),
+            Rule(
+                rule="duration(self.timeout) >= duration(self.__for__)",
+                message="timeout must be at least as long as for",
+            ),
+        )
+    )
+
+    timeout: Duration = "5m"
+    """How long it may take to get there after the last step, between 1s and 24h; then the Incident halts."""
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        check_between("timeout", self.timeout, 1, DAY_SECONDS)
+        if parse_duration(self.timeout) < parse_duration(self.for_):
+            raise ValueError("timeout must be at least as long as for")
+        return self

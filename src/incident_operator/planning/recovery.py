@@ -1,0 +1,113 @@
+"""The order in which an application comes back: tiers from the database up, and inside a tier by ``after``.
+
+The order of the tiers is the guide's ("Restoration Order"): database and critical data stores, core API,
+bot, frontend, auxiliary services. They are stopped the other way round, so that nobody asks what is gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from incident_operator.faults import Refused
+from incident_operator.planning.plan import CheckWish, Ref
+
+TIERS = ("database", "api", "bot", "frontend", "auxiliary")
+"""The tiers of the guide, in the order they come back."""
+SCALED = frozenset({"Deployment", "StatefulSet"})
+"""Kinds that are stopped by having no replicas."""
+SUSPENDED = frozenset({"CronJob"})
+"""Kinds that are stopped by being suspended."""
+ROLLED_OUT = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+STEADY_SECONDS = 5.0
+"""How long the gates of a tier that names none must hold."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workload:
+    """One workload of a tier."""
+
+    ref: Ref
+    replicas: int | None = None
+    """What to bring it back to if it has none."""
+    after: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tier:
+    """One tier with its workloads."""
+
+    name: str
+    workloads: tuple[Workload, ...]
+    quiesce: bool
+    steps: Sequence[Mapping[str, Any]] = ()
+    """Raw steps, as in an Incident."""
+    gates: tuple[CheckWish, ...] = ()
+    timeout_seconds: float = 600.0
+    expected_seconds: float = 0.0
+    on_failure: Literal["Halt", "Continue", "Rollback"] = "Halt"
+    needs_word: bool = False
+    """Whether a person must say that it may begin."""
+
+    def refs(self, kinds: Iterable[str]) -> tuple[Ref, ...]:
+        """Its workloads of these kinds."""
+        wanted = frozenset(kinds)
+        return tuple(each.ref for each in self.workloads if each.ref.kind in wanted)
+
+
+def waves(tier: Tier) -> tuple[tuple[Workload, ...], ...]:
+    """The workloads of a tier in the order they are started; those of one wave start together.
+
+    Raises Refused that draws the cycle where there is one.
+    """
+    done: set[str] = set()
+    left = list(tier.workloads)
+    known = {each.ref.name for each in left}
+    for each in left:
+        unknown = [name for name in each.after if name not in known]
+        if unknown:
+            text = f"tier {tier.name}: {each.ref.name} comes after {unknown[0]}, which is no workload of this tier"
+            raise Refused("Invalid", f"{text}; there are {', '.join(sorted(known))}")
+    found: list[tuple[Workload, ...]] = []
+    while left:
+        wave = tuple(each for each in left if done.issuperset(each.after))
+        if not wave:
+            drawn = " -> ".join(_cycle({each.ref.name: tuple(each.after) for each in left}))
+            raise Refused("Invalid", f"tier {tier.name}: after goes round in a circle: {drawn}; take one of them away")
+        found.append(wave)
+        done |= {each.ref.name for each in wave}
+        left = [each for each in left if each not in wave]
+    return tuple(found)
+
+
+def _cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:
+    """One circle in a graph in which every node waits for another one."""
+    seen: list[str] = []
+    name = min(edges)
+    while name not in seen:
+        seen.append(name)
+        name = next((after for after in edges[name] if after in edges), name)
+    return [*seen[seen.index(name) :], name]
+
+
+def by_label(found: Iterable[tuple[str, Ref]]) -> tuple[tuple[str, tuple[Ref, ...]], ...]:
+    """Workloads by the value of their tier label, in the guide's order; Refused where one says another word."""
+    tiers: dict[str, list[Ref]] = {}
+    for value, ref in found:
+        if value not in TIERS:
+            known = ", ".join(TIERS)
+            raise Refused("Invalid", f"{ref} is labelled tier {value!r}: use one of {known}, or a RecoveryPlan")
+        tiers.setdefault(value, []).append(ref)
+    return tuple((name, tuple(sorted(tiers[name]))) for name in TIERS if name in tiers)
+
+
+def default_gates(refs: Sequence[Ref]) -> tuple[CheckWish, ...]:
+    """Rollouts are finished and pods are ready, for a few seconds."""
+    rolled = tuple(ref for ref in refs if ref.kind in ROLLED_OUT)
+    if not rolled:
+        return ()
+    return (
+        CheckWish("rollout", "rollout", {}, rolled, STEADY_SECONDS, 0.0),
+        CheckWish("pods-ready", "podsReady", {}, rolled, STEADY_SECONDS, 0.0),
+    )

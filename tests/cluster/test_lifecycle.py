@@ -73,10 +73,10 @@ def test_cancelled_it_puts_back_what_it_did_and_cannot_be_taken_back(
 
 
 def test_what_has_a_time_goes_back_when_it_is_over(namespace: Namespace, operator: OperatorProcess) -> None:
-    namespace.apply(plain("api", replicas=3), scaled("load", "api", 0, expiresAfter="4s"))
+    namespace.apply(plain("api", replicas=3), scaled("load", "api", 0, expiresAfter="12s"))
     ready(namespace, "load", "Contained")
     assert replicas(namespace) == 0
-    found = ready(namespace, "load", "Expired", within=20)
+    found = ready(namespace, "load", "Expired", within=40)
     assert (found["status"]["phase"], replicas(namespace)) == ("Closed", 3)
     assert [entry["state"] for entry in found["status"]["ledger"]] == ["Released"]
 

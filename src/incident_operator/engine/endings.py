@@ -108,7 +108,8 @@ async def expire(case: Case, actions: Actions) -> bool:
         await case.save()
         raise
     case.note("Expired", f"expired after its time: {releasing.told(tuple(case.record.of(due)))}", event=True)
-    if case.record.held():
+    is_under_way = any(case.record.step(step.name).state == "Pending" for step in case.record.plan)
+    if case.record.held() or is_under_way:
         await case.save()
         return False
     text = f"expired: {releasing.told(case.record.entries)}"

@@ -339,3 +339,14 @@ async def test_a_cooldown_counts_from_the_last_change_whatever_the_clock_did_sin
         await world.engine.step(Key("shop", "next"))
         world.follow()
     assert world.replicas == 0
+
+
+async def test_what_expires_before_the_next_step_has_begun_is_not_the_end_of_the_incident() -> None:
+    world = World({"containment": [{**NONE, "expiresAfter": "3s"}, {"name": "long", "isolate": {}}]})
+    await world.look(1, follows=False)
+    world.now += timedelta(seconds=10)
+    await world.look(8)
+    assert world.ready != "Expired"
+    assert world.replicas == 3
+    assert [kind for kind, _, _ in world.fake.objects if kind == "NetworkPolicy"] == ["NetworkPolicy"]
+    world.is_sound()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -89,10 +89,36 @@ class Connection:
         configuration.client_session_kwargs = {"trust_env": False}
         self._api = client.ApiClient(configuration)
         self._observe = observe
+        self._watches: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._watches is not None:
+            await self._watches.close()
         await self._api.close()
+
+    async def changes(
+        self, path: str, *, what: str, identity: str, headers: Mapping[str, str], seconds: int
+    ) -> AsyncIterator[None]:
+        """Watch a collection and yield whenever something arrives, for so long at most; what it is, is not read.
+
+        Watches have connections of their own, so that no request waits for one of theirs.
+        """
+        if self._watches is None:
+            tls = aiohttp.TCPConnector(ssl=self._api.rest_client.ssl_context, limit=0)
+            self._watches = aiohttp.ClientSession(connector=tls, trust_env=False)
+        query = {"watch": "1", "timeoutSeconds": str(seconds), "allowWatchBookmarks": "false"}
+        url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
+        timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._watches.get(url, headers=await self.headers(headers), timeout=timeout) as response:
+                if response.status >= FIRST_ERROR:
+                    content = await self._bounded(response)
+                    raise refused(what, response.status, content, response.headers, identity=identity)
+                async for _ in response.content.iter_any():
+                    yield
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            raise unreachable(what, cause, identity=identity) from cause
 
     async def headers(self, more: Mapping[str, str]) -> dict[str, str]:
         """The headers of a request: who asks, and what for."""

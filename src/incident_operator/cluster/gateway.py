@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -19,6 +19,7 @@ from incident_operator.faults import NotFound, Refused, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 
 PAGE = 500
+WATCH_SECONDS = 60
 REVIEW = "SelfSubjectAccessReview"
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -60,6 +61,13 @@ class Gateway:
             query["labelSelector"] = query_of(selector)
         answer = await self._json("GET", path(kind, namespace), f"list {kind} in {namespace}", kind, query=query)
         return _items(answer, kind)
+
+    def changes(self, kind: str, namespace: str) -> AsyncIterator[None]:
+        """Yield whenever something of a kind changes in a namespace; ends after a minute."""
+        what = f"watch {kind} in {namespace}"
+        return self._connection.changes(
+            path(kind, namespace), what=what, identity=self._identity, headers=self._headers, seconds=WATCH_SECONDS
+        )
 
     async def groups(self) -> frozenset[str]:
         """Names of the API groups the cluster serves."""

@@ -45,12 +45,14 @@ class Engine:
         metrics: Metrics,
         wake: Callable[[Key], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
+        follow: Callable[[Key, str], None] = lambda *_: None,
         namespaces: Sequence[str] = (),
     ) -> None:
         """Work on a cluster with a repertoire.
 
         ``wake`` is told of Incidents that need wait no longer; ``is_busy`` whether others wait for their turn:
-        then book-keeping waits until they are contained.
+        then book-keeping waits until they are contained. ``follow`` is told, with the ServiceAccount, of those
+        that wait for the world to move.
         """
         self._cluster = cluster
         self._actions = actions
@@ -59,6 +61,7 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._is_busy = is_busy
+        self._follow = follow
         self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
@@ -276,7 +279,8 @@ class Engine:
             case "settle":
                 reader = self._lists.settling(case.hands, case.record.account)
                 if not await stepping.settle(case, reader, steps, self._actions, self._checks, self._metrics):
-                    return self._look_delay(case)
+                    self._follow(Key(case.meta["namespace"], case.meta["name"]), case.record.account)
+                    return self._look_delay(case, steps)
             case "fail":
                 step = steps[0]
                 await endings.fail(case, self._actions, self._metrics, step.name, step.on_failure)
@@ -308,8 +312,11 @@ class Engine:
         await case.save()
         return pause.again
 
-    def _look_delay(self, case: Case) -> timedelta:
-        """Soon at first, then less and less often."""
+    def _look_delay(self, case: Case, steps: Sequence[PlannedStep]) -> timedelta:
+        """When the windows of gates are over that all pass; else soon at first, then less and less often."""
+        over = [verifying.window_left(case, step) for step in steps]
+        if over and all(left is not None for left in over):
+            return min(max(left for left in over if left is not None), self._settings.look_most)
         case.memory.looks += 1
         factor: int = 2 ** min(case.memory.looks - 1, 6)
         return min(self._settings.look_first * factor, self._settings.look_most)

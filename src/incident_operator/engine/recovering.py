@@ -28,6 +28,9 @@ KINDS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
 RULES = (
     Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("list",), "find the workloads of each tier"),
     Rule("batch", ("cronjobs",), ("list",), "find the CronJobs of each tier"),
+    Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("watch",), "see at once when they are back"),
+    Rule("", ("pods",), ("watch",), "see at once when pods are ready"),
+    Rule("batch", ("jobs",), ("watch",), "see at once when a Job is over"),
 )
 """What a recovery reads besides what its steps and gates do."""
 ASK_SECONDS = 24 * 3600.0

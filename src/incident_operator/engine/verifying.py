@@ -66,6 +66,18 @@ async def gates(case: Case, catalogue: Mapping[str, Check], step: PlannedStep) -
     return failed(reason, f"{seen}; after {step.timeout_seconds:g} s the tiers above it are left as they are")
 
 
+def window_left(case: Case, step: PlannedStep) -> timedelta | None:
+    """How long the gates of a step that all pass must go on to; None if one does not, or there are none."""
+    known = case.record.step(step.name).gates
+    if not step.gates or any(gate.verdict is not Verdict.PASS for gate in known) or len(known) < len(step.gates):
+        return None
+    begun = case.memory.windows
+    ends = [
+        begun.get(f"{step.name}/{gate.name}", case.now) + timedelta(seconds=gate.hold_seconds) for gate in step.gates
+    ]
+    return max(max(ends) - case.now, timedelta(milliseconds=50))
+
+
 async def _look(
     case: Case,
     catalogue: Mapping[str, Check],

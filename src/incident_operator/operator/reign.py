@@ -15,10 +15,11 @@ import structlog
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cluster.connection import load
-from incident_operator.cluster.port import Cluster
+from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
+from incident_operator.engine.waking import Waker
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.health import Health
 from incident_operator.operator.leader import Office
@@ -53,11 +54,13 @@ class Parts:
     health: Health
     ear: Ear
     metrics: Metrics
+    waker: Waker
 
 
-def assemble(cluster: Cluster, options: RunOptions, metrics: Metrics) -> Parts:
+def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics) -> Parts:
     """Make everything, and begin nothing."""
     queue = WorkQueue()
+    waker = Waker(queue.put, lambda space, account, kind: cluster.acting_as(space, account).changes(kind, space))
     engine = Engine(
         cluster,
         actions=ACTIONS,
@@ -67,6 +70,7 @@ def assemble(cluster: Cluster, options: RunOptions, metrics: Metrics) -> Parts:
         metrics=metrics,
         wake=queue.put,
         is_busy=queue.is_pressed,
+        follow=waker.follow,
         namespaces=options.namespaces,
     )
     crew = Crew(queue, engine, size=options.workers)
@@ -77,7 +81,7 @@ def assemble(cluster: Cluster, options: RunOptions, metrics: Metrics) -> Parts:
     ear = Ear()
     metrics.ask_watch(ear.age_seconds)
     metrics.ask_queue(queue.depth, queue.oldest_seconds, queue.longest_work_seconds)
-    return Parts(queue, engine, crew, relist, marker, Health(queue, crew, relist), ear, metrics)
+    return Parts(queue, engine, crew, relist, marker, Health(queue, crew, relist), ear, metrics, waker)
 
 
 def _utc_now() -> datetime:
@@ -105,6 +109,7 @@ async def act(stop: asyncio.Event, parts: Parts, options: RunOptions, office: Of
     within = FINISH_DEPOSED if lost.done() else FINISH
     if not await parts.crew.close(within=within):
         log.warning("Cut off steps that did not end in time", within_seconds=within.total_seconds())
+    await parts.waker.close()
     lost.cancel()  # the office was kept while steps were finished
     await asyncio.gather(asked, lost, *tasks, return_exceptions=True)
     return is_well

@@ -226,7 +226,10 @@ def over_budget(policy: Policy, blasts: Sequence[Blast]) -> str:
     limited = (budget.pods, budget.pods_percent, budget.workload_percent)
     unknown = next((blast for blast in hit if blast.pods < 0), None)
     if unknown is not None and any(limit is not None for limit in limited):
-        return f"{said} limits the blast radius, which is not known: {unknown}"
+        return (
+            f"{said} limits the blast radius, which is not known: {unknown}; let its ServiceAccount list what could "
+            "not be listed and ask again (annotation incident-operator.dev/requested-at), or approve the plan"
+        )
     pods = sum(blast.pods for blast in hit)
     workloads = len({blast.workload for blast in hit})
     if budget.pods is not None and pods > budget.pods:

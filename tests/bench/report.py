@@ -13,7 +13,21 @@ def table(found: dict[str, Any]) -> str:
         lines += _burst(found["burst"])
     if "idle" in found:
         lines += _idle(found["idle"])
+    if "recovery" in found:
+        lines += _recovery(found["recovery"])
     return "\n".join(lines)
+
+
+def _recovery(found: list[dict[str, Any]]) -> list[str]:
+    lines = ["", "A recovery in five tiers, on simulated nodes", _row("", "all, s", "peak MiB", "API calls")]
+    lines += [
+        _row(f"{each['workloads']} workloads", each["all_s"], each["peak_mib"], each["api_calls"]) for each in found
+    ]
+    for each in found:
+        worst = max(each["tier_overhead_s"].values())
+        told = ", ".join(f"{tier} {seconds:g}" for tier, seconds in each["tier_overhead_s"].items())
+        lines.append(f"  beyond start and gates, {each['workloads']} workloads: {_met(worst, 1)} s a tier ({told})")
+    return lines
 
 
 def _row(name: str, *cells: object) -> str:

@@ -132,6 +132,10 @@ class World:
                 see(event["object"])
                 self._changed.set()
 
+    async def follow(self, path: str, see: Callable[[dict[str, Any]], None]) -> None:
+        """Tell of everything of a collection, as it is and as it changes, until cancelled."""
+        await self._watch(path, see)
+
     def _policy(self, thing: dict[str, Any]) -> None:
         name = thing["metadata"].get("labels", {}).get(INCIDENT, "")
         self.policy_at.setdefault(name, time.perf_counter())

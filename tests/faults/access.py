@@ -23,6 +23,7 @@ PATHS = {
     "networkpolicies": "apis/networking.k8s.io/v1",
     "horizontalpodautoscalers": "apis/autoscaling/v2",
     "incidents": "apis/incident-operator.dev/v1alpha1",
+    "recoveryplans": "apis/incident-operator.dev/v1alpha1",
     "leases": "apis/coordination.k8s.io/v1",
 }
 

@@ -161,10 +161,34 @@ class DeleteWhileHeld(Scenario):
         api.delete("incidents", run)
 
 
-SCENARIOS: dict[str, Scenario] = {each.name: each for each in (Isolate(), Scale(), Undo(), DeleteWhileHeld())}
+class Recover(Scenario):
+    """Two tiers: the upper one is stopped, the lower one looked at, and the upper one started again."""
+
+    name = "recover"
+
+    def prepare(self, api: Api, run: str) -> None:
+        for name in (run, f"{run}-api"):
+            api.create("deployments", _deployment(name, replicas=2))
+            _rolled_out(api, name)
+        gates = [{"name": "ready", "podsReady": {}}, {"name": "rolled-out", "rollout": {}}]
+        tiers = [
+            {"name": tier, "workloads": [{"kind": "Deployment", "name": name}], "gates": gates, "timeout": "30s"}
+            for tier, name in (("database", run), ("api", f"{run}-api"))
+        ]
+        kind = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "RecoveryPlan"}
+        api.create("recoveryplans", {**kind, "metadata": {"name": run}, "spec": {"tiers": tiers}})
+
+    def spec(self, run: str) -> dict[str, Any]:
+        return {"targets": [{"kind": "Deployment", "name": run}], "recovery": {"planRef": {"name": run}}}
+
+
+SCENARIOS: dict[str, Scenario] = {
+    each.name: each for each in (Isolate(), Scale(), Undo(), DeleteWhileHeld(), Recover())
+}
 
 
 def tidy(api: Api, run: str) -> None:
     """Remove what a run made; its Incident is gone already."""
-    for plural in ("horizontalpodautoscalers", "deployments", "pods"):
+    for plural in ("horizontalpodautoscalers", "deployments", "pods", "recoveryplans"):
         api.delete(plural, run)
+    api.delete("deployments", f"{run}-api")

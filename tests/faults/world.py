@@ -49,6 +49,10 @@ def snapshot(api: Api, run: str) -> World:
         # An autoscaler that is let go again finds its own number, in its own time.
         found[f"deployment {run}"] = _deployment(deployment, autoscaled=bool(hpas))
         found[f"revisions {run}"] = sorted(_revision(each) for each in api.list("replicasets") if _is_of(each, run))
+    above = api.get("deployments", f"{run}-api")
+    if above is not None:
+        uids[above["metadata"]["uid"]] = "UID-ABOVE"
+        found[f"deployment {run}-api"] = _deployment(above, autoscaled=False)
     if pod is not None:
         uids[pod["metadata"]["uid"]] = "UID-POD"
         found[f"pod {run}"] = _marks(pod)

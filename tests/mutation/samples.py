@@ -18,11 +18,15 @@ STEPS = (
     {"rolloutUndo": {"toRevision": 1}},
     {"scale": {"replicas": 1}},
     {"isolate": {"direction": "Both"}},
+    {"rolloutRestart": {}},
+    {"pauseAutoscaling": {}},
+    {"suspend": {}, "targets": [{"kind": "CronJob", "name": "nightly"}]},
 )
 CHECKS = (
     {"rollout": {}},
     {"podsReady": {"minimum": 1}},
     {"http": {"service": "web", "port": "http", "path": "/", "status": 200, "timeout": "5s"}},
+    {"confirm": {"question": "can users log in?"}},
 )
 COMMON = {
     "targets": [TARGET, {"kind": "StatefulSet", "name": "db"}],
@@ -61,8 +65,45 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "cancel": False,
             "suspend": False,
             "expiresAfter": "4h",
+            "recovery": {"planRef": {"name": "shop"}},
+            "confirmed": ["users"],
         }
-        for step, check in zip(STEPS, CHECKS, strict=True)
+        for step, check in pairs()
+    ]
+
+
+def pairs() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every action and every check at least once."""
+    count = max(len(STEPS), len(CHECKS))
+    return [(STEPS[number % len(STEPS)], CHECKS[number % len(CHECKS)]) for number in range(count)]
+
+
+def _recovery_plans() -> list[dict[str, Any]]:
+    """One for each pair of an action and a check, with every field that goes with all of them."""
+    workloads = [
+        {"kind": "Deployment", "name": "web", "replicas": 2, "after": ["db"]},
+        {"kind": "StatefulSet", "name": "db"},
+    ]
+    by_label = {"tiers": [{"name": "api", "selector": {"app": "api"}, "approval": "None"}]}
+    return [by_label] + [
+        {
+            "title": "the shop",
+            "tiers": [
+                {
+                    "name": "database",
+                    "workloads": workloads,
+                    "quiesce": False,
+                    "steps": [{"name": "first", **COMMON, **step}, {"name": "second", **STEPS[2]}],
+                    "gates": [{"name": "up", "targets": [TARGET], "for": "10s", **check}, {"name": "o", "rollout": {}}],
+                    "timeout": "10m",
+                    "expected": "1m",
+                    "onFailure": "Halt",
+                    "approval": "Required",
+                },
+                {"name": "api"},
+            ],
+        }
+        for step, check in pairs()
     ]
 
 
@@ -133,7 +174,12 @@ def _approvals(user: str) -> list[dict[str, Any]]:
 
 def seeds(kind: Kind, user: str) -> list[dict[str, Any]]:
     """Valid objects of a kind; together they have every field, or nearly."""
-    known = {"Incident": _incidents, "IncidentApproval": _approvals, "ResponsePolicy": lambda _: _policies()}
+    known = {
+        "Incident": _incidents,
+        "IncidentApproval": _approvals,
+        "RecoveryPlan": lambda _: _recovery_plans(),
+        "ResponsePolicy": lambda _: _policies(),
+    }
     specs = known[kind.name](user) if kind.name in known else [sample(kind.schema["properties"]["spec"], full=True)]
     return [
         {

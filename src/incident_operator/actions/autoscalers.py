@@ -32,6 +32,13 @@ class Autoscalers:
     def __bool__(self) -> bool:
         return bool(self.hpas or self.scaled_objects)
 
+    @property
+    def may_idle(self) -> bool:
+        """Whether one of them may choose 0 replicas: KEDA's default, and an HPA with minReplicas 0."""
+        specs = [each["spec"] for each in self.scaled_objects]
+        idle = any(not spec.get("minReplicaCount") or spec.get("idleReplicaCount") == 0 for spec in specs)
+        return idle or any(_bounds(hpa)["minReplicas"] == 0 for hpa in self.hpas)
+
 
 async def of(reader: Reader, workload: Manifest) -> Autoscalers:
     """The autoscalers that name the workload as their target; HPAs that KEDA made are KEDA's."""

@@ -7,9 +7,19 @@ from types import MappingProxyType
 
 from incident_operator.actions.contract import Action
 from incident_operator.actions.isolate import Isolate
+from incident_operator.actions.pause_autoscaling import PauseAutoscaling
+from incident_operator.actions.rollout_restart import RolloutRestart
 from incident_operator.actions.rollout_undo import RolloutUndo
 from incident_operator.actions.scale import Scale
+from incident_operator.actions.suspend import Suspend
 
-_ALL: tuple[Action, ...] = (RolloutUndo(), Scale(), Isolate())
+_ALL: tuple[Action, ...] = (
+    RolloutUndo(),
+    Scale(),
+    Isolate(),
+    RolloutRestart(),
+    Suspend(),
+    PauseAutoscaling(),
+)
 
 CATALOGUE: Mapping[str, Action] = MappingProxyType({action.name: action for action in _ALL})

@@ -74,7 +74,7 @@ class RolloutUndo:
         workload = await reader.get(target.kind, target.namespace, target.name)
         guards.refuse_protected(VERB, workload)
         guards.refuse_controlled(VERB, workload)
-        _refuse_paused(workload)
+        refuse_paused(VERB, workload)
         world = await _world(reader, workload)
         by = annotations_of(workload).get(names.ROLLED_BACK_BY, "an Incident")
         rolled_back = annotations_of(workload).get(names.ROLLED_BACK_TO) == world.digest
@@ -119,17 +119,25 @@ class RolloutUndo:
 
     async def settle(self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime) -> Settlement:
         """The rollout's own done-check; names what is in its way, and clears it where nobody else will."""
-        return await undo_settling.settle(reader, self, entries, since=since, now=now)
+        rollout = undo_settling.Rollout(
+            self, "rolled back", "the revision that it was rolled back from", "rollback", _is_of_revision
+        )
+        return await undo_settling.settle(reader, rollout, entries, since=since, now=now)
 
 
-def _refuse_paused(workload: Manifest) -> None:
+def refuse_paused(verb: str, workload: Manifest) -> None:
     """A paused Deployment takes a new template and does nothing with it (kubectl refuses it, too)."""
     if workload["kind"] == "Deployment" and workload["spec"].get("paused"):
         raise Refused(
             "Paused",
-            f"could not {VERB} {guards.named(workload)}: it is paused; first: kubectl rollout resume "
+            f"could not {verb} {guards.named(workload)}: it is paused; first: kubectl rollout resume "
             f"{guards.resource(workload)}",
         )
+
+
+def _is_of_revision(workload: Manifest, change: Change, pod: Manifest) -> bool:
+    """Whether a pod is of the revision that was gone back to."""
+    return undo_settling.hash_of(pod) in revisions.pod_hashes(workload, change.after["name"])
 
 
 async def _world(reader: Reader, workload: Manifest) -> World:

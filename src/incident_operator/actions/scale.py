@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from incident_operator.actions import autoscalers, guards
 from incident_operator.actions.contract import Occasion
 from incident_operator.actions.patches import is_there, patch, ref_of, swap
-from incident_operator.actions.settling import LIVE, combined
+from incident_operator.actions.settling import LIVE, combined, who
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import (
@@ -38,6 +38,7 @@ from incident_operator.planning.selectors import pods_of
 
 VERB = "scale"
 WORKLOADS = frozenset({"Deployment", "StatefulSet"})
+CHOOSES = "its autoscaler chooses the number from then on"
 AUTOSCALER = Rule("autoscaling", ("horizontalpodautoscalers",), ("patch",))
 
 
@@ -80,7 +81,8 @@ class Scale:
     def standing(self, change: Change, current: Manifest | None) -> Standing:
         """By the replicas, or the autoscaler's settings.
 
-        Replicas that an autoscaler moves are never somebody else's change: they are its to choose again.
+        Replicas that an autoscaler moves are never somebody else's change: they are its to choose again,
+        from the moment on that they are given back.
         """
         if not is_there(change.target, current) or current is None:
             return Standing.GONE
@@ -89,7 +91,11 @@ class Scale:
         now = replicas_of(current["spec"])
         if now == change.after["replicas"]:
             return Standing.AFTER
-        return Standing.BEFORE if change.after["autoscaled"] or now == change.before["replicas"] else Standing.OTHER
+        if now == change.before["replicas"]:
+            return Standing.BEFORE
+        if not change.after["autoscaled"]:
+            return Standing.OTHER
+        return Standing.AFTER if change.after.get("given_back") else Standing.BEFORE
 
     def undo(self, change: Change, current: Manifest) -> Request | None:
         """The old bounds, and the old replicas where no autoscaler is left to find its own."""
@@ -98,7 +104,8 @@ class Scale:
         old, new = change.before["replicas"], change.after["replicas"]
         if change.after["autoscaled"] and 0 not in (old, new):
             return None
-        return patch(change.target, _set(new, old), "scale")
+        now = replicas_of(current["spec"])  # another number than ours is its autoscaler's choice since
+        return patch(change.target, _set(now, old), "scale")
 
     def back(self, change: Change) -> Change | None:
         """From the number that was planned to the one before; an autoscaler then chooses its own again."""
@@ -107,14 +114,15 @@ class Scale:
         if change.target.kind not in WORKLOADS:
             return autoscalers.back(change)
         old, new = change.before["replicas"], change.after["replicas"]
-        name = change.target.name
+        name, after = change.target.name, {**change.after, "replicas": old, "given_back": True}
         return Change(
             key=change.key,
             target=change.target,
             request=patch(change.target, _set(new, old), "scale"),
             before={"replicas": new},
-            after={"replicas": old, "autoscaled": change.after["autoscaled"], "given_back": True},
+            after=after,
             summary=f"{name}: {new} -> {old} replicas, as before",
+            notes=(CHOOSES,) if after["autoscaled"] else (),
         )
 
     async def settle(
@@ -136,7 +144,7 @@ class Scale:
         if not is_there(target, current) or current is None:
             return failed("TargetGone", f"{target} was deleted or replaced after it was scaled")
         asked = replicas_of(current["spec"])
-        if change.after["autoscaled"] and change.after.get("given_back") and asked:
+        if change.after.get("given_back") and change.after["autoscaled"] and (asked or change.after.get("may_idle")):
             wanted = asked  # the number is its autoscaler's choice again
         if asked != wanted:
             return _overruled(current, change, asked)
@@ -187,7 +195,7 @@ def _replicas(workload: Manifest, wanted: int, found: autoscalers.Autoscalers) -
         target=ref,
         request=None if now == wanted else patch(ref, operations, "scale"),
         before={"replicas": now},
-        after={"replicas": wanted, "autoscaled": bool(found)},
+        after={"replicas": wanted, "autoscaled": bool(found)} | ({"may_idle": True} if found.may_idle else {}),
         summary=f"{ref.name}: has {wanted} replicas already"
         if now == wanted
         else f"{ref.name}: {now} -> {wanted} replicas",
@@ -202,8 +210,9 @@ def _overruled(current: Manifest, change: Change, asked: int) -> Settlement:
     """Somebody set other replicas after us: an autoscaler that is held comes round by itself."""
     wanted = change.after["replicas"]
     told = f"{guards.named(current)} was set to {asked} replicas after it was scaled to {wanted}"
+    if change.after["autoscaled"] and change.after.get("given_back"):
+        again = f"kubectl scale {guards.resource(current)} --replicas={wanted}"
+        return pending(f"{told}; an HPA does not start it from there, KEDA does in its time: {again}")
     if change.after["autoscaled"] and wanted:
         return pending(f"{told}; its autoscaler is held to {wanted} and brings it there")
-    owner = guards.gitops_owner(current)
-    who = f"probably by {owner}: pause it, and change Git" if owner else "by somebody else"
-    return failed("Reverted", f"{told}, {who}")
+    return failed("Reverted", f"{told}, {who(current)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from incident_operator.planning.plan import Entry, EntryState, Settlement
+from incident_operator.actions import guards
+from incident_operator.planning.plan import Entry, EntryState, Manifest, Settlement
 from incident_operator.planning.rollouts import parsed
 
 LIVE = frozenset({EntryState.DONE, EntryState.SKIPPED})
@@ -35,6 +36,12 @@ def combined(parts: Iterable[Settlement], worst: Mapping[str, Sequence[str]] | N
         further=tuple(change for part in found for change in part.further),
         facts=facts,
     )
+
+
+def who(thing: Manifest) -> str:
+    """Who probably changed an object after us, and what to do about it."""
+    owner = guards.gitops_owner(thing)
+    return f"probably by {owner}: pause it, and change Git" if owner else "by somebody else"
 
 
 def begun(entry: Entry, since: datetime) -> datetime:

@@ -1,15 +1,16 @@
-"""How far a workload has followed a rollback, and what still keeps it from it."""
+"""How far a workload has followed a rollback or a restart, and what still keeps it from it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from incident_operator.actions import guards
 from incident_operator.actions.contract import Action
 from incident_operator.actions.patches import ref_of
-from incident_operator.actions.settling import LIVE, begun, combined
+from incident_operator.actions.settling import LIVE, begun, combined, who
 from incident_operator.cluster.port import Reader
 from incident_operator.planning import revisions, rollouts
 from incident_operator.planning.plan import (
@@ -29,6 +30,23 @@ GRACE = timedelta(seconds=20)
 """How long a StatefulSet gets to replace a broken pod of an older revision by itself (kubernetes issue 67250)."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """What was begun, in words, and how the pods that it makes are told from those before."""
+
+    action: Action
+    done: str
+    """As in "after it was rolled back"."""
+    reverted: str
+    """As in "was put back to the revision that it was rolled back from"."""
+    blocked: str
+    """What a broken pod of an older revision blocks."""
+    is_new: Callable[[Manifest, Change, Manifest], bool]
+    """Whether a pod (last) of a workload was made by the change."""
+    is_overtaken: bool = False
+    """Whether somebody else's later template serves as well, because its pods are made later still."""
+
+
 def hash_of(pod: Manifest) -> str:
     """The revision that a pod was made from, as its controller labelled it."""
     labels = labels_of(pod)
@@ -36,57 +54,59 @@ def hash_of(pod: Manifest) -> str:
 
 
 async def settle(
-    reader: Reader, action: Action, entries: tuple[Entry, ...], *, since: datetime, now: datetime
+    reader: Reader, rollout: Rollout, entries: tuple[Entry, ...], *, since: datetime, now: datetime
 ) -> Settlement:
     """All workloads of the step together."""
     live = [entry for entry in entries if entry.state in LIVE]
     deleted = frozenset(entry.change.target.name for entry in live if entry.change.target.kind == "Pod")
     workloads = [entry for entry in live if entry.change.target.kind != "Pod"]
-    parts = await asyncio.gather(*(_one(reader, action, entry, deleted, since, now) for entry in workloads))
+    parts = await asyncio.gather(*(_one(reader, rollout, entry, deleted, since, now) for entry in workloads))
     return combined(parts)
 
 
 async def _one(
-    reader: Reader, action: Action, entry: Entry, deleted: frozenset[str], since: datetime, now: datetime
+    reader: Reader, rollout: Rollout, entry: Entry, deleted: frozenset[str], since: datetime, now: datetime
 ) -> Settlement:
     """One workload: still as we left it, and how far its pods are."""
     target, change = entry.change.target, entry.change
     current = await reader.find(target.kind, target.namespace, target.name)
-    standing = action.standing(change, current)
+    standing = rollout.action.standing(change, current)
     if standing is Standing.GONE or current is None:
-        return failed("TargetGone", f"{target} was deleted or replaced after it was rolled back")
-    if standing is not Standing.AFTER:
-        return _overruled(current, standing)
+        return failed("TargetGone", f"{target} was deleted or replaced after it was {rollout.done}")
+    if standing is Standing.BEFORE or (standing is Standing.OTHER and not rollout.is_overtaken):
+        return _overruled(current, standing, rollout)
     made = begun(entry, since)
     progress = rollouts.assess(current, begun=made)
     pods = pods_of(current, await reader.list("Pod", target.namespace, current["spec"].get("selector") or {}))
     if progress.state == "Done":
         return _done(entry, current, progress.message, pods)
-    why = rollouts.troubles(_of_revision(current, change.after["name"], pods))
+    why = rollouts.troubles(pod for pod in pods if rollout.is_new(current, change, pod))
     message = f"{target.name}: {progress.message}{why}"
     if progress.state == "Failed":
         return failed(progress.reason, message)
     if rollouts.strategy_of(current["spec"]) == "OnDelete":
-        return pending(message + _by_hand(current, change.after["name"], pods))
-    return _unblocked(current, message, pods, deleted, grace_is_over=now - made >= GRACE)
+        return pending(message + _by_hand(current, [pod for pod in pods if not _is_new(rollout, current, change, pod)]))
+    further = [_deletion(pod, rollout) for pod in _stuck(current, pods)]
+    again = [each.target.name for each in further if each.target.name in deleted]
+    if again:
+        message += f"; {', '.join(again)} came back with the old revision: kubectl delete pod"
+    # What was deleted once already is not deleted again.
+    return pending(message, [each for each in further if each.target.name not in deleted and now - made >= GRACE])
 
 
-def _overruled(current: Manifest, standing: Standing) -> Settlement:
+def _is_new(rollout: Rollout, workload: Manifest, change: Change, pod: Manifest) -> bool:
+    """Whether a pod is as it should be; a StatefulSet's controller says itself which revision that is."""
+    newest = (workload.get("status") or {}).get("updateRevision")
+    return hash_of(pod) == newest if newest else rollout.is_new(workload, change, pod)
+
+
+def _overruled(current: Manifest, standing: Standing, rollout: Rollout) -> Settlement:
     """Somebody changed the template after us; say who it probably was."""
-    owner = guards.gitops_owner(current)
-    who = f"probably by {owner}: pause it, and change Git" if owner else "by somebody else"
+    name = guards.named(current)
     if standing is Standing.BEFORE:
-        return failed(
-            "Reverted", f"{guards.named(current)} was put back to the revision that it was rolled back from, {who}"
-        )
-    return failed(
-        "ChangedSince", f"{guards.named(current)} was changed to another template after it was rolled back, {who}"
-    )
-
-
-def _of_revision(workload: Manifest, name: str, pods: Sequence[Manifest]) -> list[Manifest]:
-    known = revisions.pod_hashes(workload, name)
-    return [pod for pod in pods if hash_of(pod) in known]
+        return failed("Reverted", f"{name} was put back to {rollout.reverted}, {who(current)}")
+    text = f"{name} was changed to another template after it was {rollout.done}, {who(current)}"
+    return failed("ChangedSince", text)
 
 
 def _done(entry: Entry, workload: Manifest, message: str, pods: Sequence[Manifest]) -> Settlement:
@@ -104,31 +124,21 @@ def _done(entry: Entry, workload: Manifest, message: str, pods: Sequence[Manifes
     return settled(f"{name}: {message}")
 
 
-def _unblocked(
-    workload: Manifest, message: str, pods: Sequence[Manifest], deleted: frozenset[str], *, grace_is_over: bool
-) -> Settlement:
-    """Going on; the pods that block an ordered StatefulSet are deleted once it had its time."""
+def _stuck(workload: Manifest, pods: Sequence[Manifest]) -> list[Manifest]:
+    """The pods that block an ordered StatefulSet whose controller has seen the change."""
     status, spec = workload.get("status") or {}, workload["spec"]
     seen = (status.get("observedGeneration") or 0) >= (workload["metadata"].get("generation") or 0)
     if workload["kind"] != "StatefulSet" or spec.get("podManagementPolicy") == "Parallel" or not seen:
-        return pending(message)
-    stuck = [pod for pod in pods if is_stuck(workload, pod)]
-    again = [pod["metadata"]["name"] for pod in stuck if pod["metadata"]["name"] in deleted]
-    if again:
-        message += f"; {', '.join(again)} came back with the old revision: kubectl delete pod"
-    if not grace_is_over:
-        return pending(message)
-    return pending(message, [_deletion(pod) for pod in stuck if pod["metadata"]["name"] not in deleted])
+        return []
+    return [pod for pod in pods if is_stuck(workload, pod)]
 
 
-def _by_hand(workload: Manifest, revision: str, pods: Sequence[Manifest]) -> str:
+def _by_hand(workload: Manifest, old: Sequence[Manifest]) -> str:
     """Which pods an OnDelete strategy leaves to a person."""
-    status = workload.get("status") or {}
-    new = {status["updateRevision"]} if status.get("updateRevision") else revisions.pod_hashes(workload, revision)
-    old = [pod["metadata"]["name"] for pod in pods if not is_leaving(pod) and hash_of(pod) not in new]
-    if not old:
+    names = [pod["metadata"]["name"] for pod in old if not is_leaving(pod)]
+    if not names:
         return ""
-    return f"; updateStrategy is OnDelete: kubectl delete pod {' '.join(old)} -n {workload['metadata']['namespace']}"
+    return f"; updateStrategy is OnDelete: kubectl delete pod {' '.join(names)} -n {workload['metadata']['namespace']}"
 
 
 def is_stuck(workload: Manifest, pod: Manifest) -> bool:
@@ -144,7 +154,7 @@ def is_stuck(workload: Manifest, pod: Manifest) -> bool:
     return ordinal.isdigit() and int(ordinal) - start >= rollouts.partition_of(workload["spec"])
 
 
-def _deletion(pod: Manifest) -> Change:
+def _deletion(pod: Manifest, rollout: Rollout) -> Change:
     """The forced part of a forced rollback (StatefulSet documentation, "Forced rollback")."""
     ref = ref_of(pod, "Pod")
     return Change(
@@ -153,5 +163,5 @@ def _deletion(pod: Manifest) -> Change:
         request=Request("delete", ref),
         before={"revision": hash_of(pod)},
         after={"deleted": ref.uid},
-        summary=f"{ref.name}: delete, it is not ready, is of revision {hash_of(pod)} and blocks the rollback",
+        summary=f"{ref.name}: delete, it is not ready, is of revision {hash_of(pod)} and blocks the {rollout.blocked}",
     )

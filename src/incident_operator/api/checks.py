@@ -14,6 +14,7 @@ from incident_operator.api.schema import (
     Duration,
     Label,
     Model,
+    ObjectName,
     Rule,
     between,
     check_between,
@@ -25,6 +26,7 @@ from incident_operator.api.schema import (
 )
 from incident_operator.api.targets import MOST_TARGETS, Target
 
+LIMITS = ("lessThan", "greaterThan", "equalTo")
 CHECKS = ("rollout", "podsReady", "http", "confirm")
 
 
@@ -59,6 +61,69 @@ class Http(Model):
     def _as_the_api_server(self) -> Self:
         check_between("timeout", self.timeout, 0.1, 30)
         return self
+
+
+Query = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=32)]
+"""A number as text, because the API has no exact floating point numbers."""
+
+
+class Sql(Model):
+    """The targets' PostgreSQL answers a query, and is not in recovery; asked with psql in one of their pods."""
+
+    query: Query = "select 1"
+    """What to ask; it must change nothing."""
+    expect: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """The whole answer, as psql prints it without alignment. Default: any answer."""
+    database: Annotated[str, StringConstraints(min_length=1, max_length=63)] = "postgres"
+    """The database to ask."""
+    user: Annotated[str, StringConstraints(min_length=1, max_length=63)] = "postgres"
+    """The role to ask as, through the pod's local socket."""
+    container: Label | None = None
+    """The container that has psql. Default: the first one of the pod."""
+    recovery: bool = False
+    """Whether a server that is still in recovery, such as a replica, is good."""
+
+
+class PromQL(Model):
+    """A query of Prometheus is below, above or at a number, for every series it returns."""
+
+    query: Query
+    """The query; `$__since` in it is the time since the last action, such as 75s."""
+    less_than: Decimal | None = None
+    """Each value is less than this."""
+    greater_than: Decimal | None = None
+    """Each value is greater than this."""
+    equal_to: Decimal | None = None
+    """Each value is this."""
+    server: Label = "default"
+    """Which Prometheus to ask, by its name in the operator's configuration."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(one_of(LIMITS)))
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        exactly_one(self, LIMITS)
+        return self
+
+
+class Logs(Model):
+    """The targets' containers have logged none, or few, of some texts since the last action."""
+
+    patterns: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(min_length=1, max_length=16)
+    ]
+    """Texts to look for in each line; upper and lower case are the same. No regular expressions."""
+    at_most: Annotated[int, Field(ge=0, le=100000)] = 0
+    """How many such lines are still good, over all targets."""
+
+
+class JobVerdict(Model):
+    """The newest Job of a CronJob that was made since the last action has completed."""
+
+    cron_job: ObjectName
+    """The CronJob."""
 
 
 class Confirm(Model):

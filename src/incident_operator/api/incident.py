@@ -22,11 +22,8 @@ from incident_operator.api.schema import (
     check_between,
     validated_by,
 )
-from incident_operator.api.steps import Steps
+from incident_operator.api.steps import ACTIONS, KINDS, Steps
 from incident_operator.api.targets import MOST_TARGETS, Target
-
-UNDOABLE = ("Deployment", "StatefulSet", "DaemonSet")
-SCALABLE = ("Deployment", "StatefulSet")
 
 
 class Severity(StrEnum):
@@ -95,7 +92,8 @@ class IncidentSpec(Model):
                 *(
                     _kinds_rule(action, field, kinds)
                     for field in ("containment", "remediation")
-                    for action, kinds in (("rolloutUndo", UNDOABLE), ("scale", SCALABLE))
+                    for action, kinds in KINDS.items()
+                    if action in ACTIONS
                 ),
             ]
         )
@@ -148,7 +146,7 @@ incident-responder."""
         if len({step.name for step in steps}) != len(steps):
             raise ValueError("the names of steps must be unique across containment and remediation")
         for step in steps:
-            allowed = {"rolloutUndo": UNDOABLE, "scale": SCALABLE}.get(step.action[0])
+            allowed = KINDS.get(step.action[0])
             if allowed and any(target.kind not in allowed for target in step.targets or self.targets):
                 raise ValueError(f"{step.action[0]} works on {', '.join(allowed)}")
         checks = self.verification or []

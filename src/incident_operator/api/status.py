@@ -72,7 +72,7 @@ class PlannedChange(Model):
     notes: Notes | None = None
     """What a person should know about it: guesses, warnings, who may undo it."""
     traits: Names | None = None
-    """What a policy may ask about: Guess."""
+    """What a policy may ask about: Guess, Destructive."""
     diff: Annotated[str, StringConstraints(max_length=16384)] | None = None
     """What the API server's dry run of it changes, a line for each field; values of variables are hidden."""
     blast: Blast | None = None

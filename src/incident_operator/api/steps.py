@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from incident_operator.api.actions import Isolate, RolloutUndo, Scale
+from incident_operator.api.actions import Isolate, PauseAutoscaling, RolloutRestart, RolloutUndo, Scale, Suspend
 from incident_operator.api.schema import (
     DAY_SECONDS,
     Duration,
@@ -24,7 +24,18 @@ from incident_operator.api.schema import (
 )
 from incident_operator.api.targets import MOST_TARGETS, Target
 
-ACTIONS = ("rolloutUndo", "scale", "isolate")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+KINDS = {
+    "rolloutUndo": WORKLOADS,
+    "scale": ("Deployment", "StatefulSet"),
+    "isolate": (*WORKLOADS, "Pod"),
+    "rolloutRestart": WORKLOADS,
+    "suspend": ("CronJob", "Job"),
+    "pauseAutoscaling": ("Deployment", "StatefulSet"),
+    "snapshotVolumes": ("Deployment", "StatefulSet", "Pod"),
+}
+"""Kinds of target of each action; one that is not named works on any."""
+ACTIONS = ("rolloutUndo", "scale", "isolate", "rolloutRestart", "suspend", "pauseAutoscaling")
 
 
 class Step(Model):
@@ -44,6 +55,12 @@ class Step(Model):
     """Set the number of replicas of a Deployment or StatefulSet. Goes back when the Incident is resolved."""
     isolate: Isolate | None = None
     """Cut pods off the network with a NetworkPolicy. Goes back when the Incident is resolved."""
+    rollout_restart: RolloutRestart | None = None
+    """Replace the pods of a Deployment, StatefulSet or DaemonSet by new ones. Nothing goes back."""
+    suspend: Suspend | None = None
+    """Suspend a CronJob or Job. Goes back when the Incident is resolved."""
+    pause_autoscaling: PauseAutoscaling | None = None
+    """Hold the autoscalers of a Deployment or StatefulSet. Goes back when the Incident is resolved."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"

@@ -12,7 +12,7 @@ MOST_TARGETS = 500
 class Target(Model):
     """One object in the Incident's own namespace."""
 
-    kind: Literal["Deployment", "StatefulSet", "DaemonSet", "Pod"]
-    """Kind of the object: Deployment, StatefulSet, DaemonSet or Pod."""
+    kind: Literal["Deployment", "StatefulSet", "DaemonSet", "Pod", "CronJob", "Job", "Cluster"]
+    """Kind of the object: Deployment, StatefulSet, DaemonSet, Pod, CronJob, Job, or Cluster (CloudNativePG)."""
     name: ObjectName
     """Name of the object, in the namespace of the Incident."""

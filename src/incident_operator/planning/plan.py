@@ -124,7 +124,7 @@ class Change:
     notes: tuple[str, ...] = ()
     """What a person should know: guesses, warnings, who will undo it."""
     traits: tuple[str, ...] = ()
-    """What a policy may ask about: Guess."""
+    """What a policy may ask about: Guess, Destructive."""
     reach: Reach | None = None
     """Which pods it is about; None: none of its own."""
     confidential: bool = False

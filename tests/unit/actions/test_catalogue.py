@@ -57,16 +57,29 @@ def hpa(*, keda: bool) -> dict[str, object]:
     return {"kind": kind, "metadata": {"name": "api", "namespace": "shop", "uid": kind}, "spec": spec}
 
 
+def a_batch(kind: str) -> dict[str, object]:
+    """A CronJob or a Job that goes on."""
+    meta = {"name": "api", "namespace": "shop", "uid": f"{kind}-uid"}
+    spec = {"suspend": False, "selector": {"matchLabels": {"app": "api"}}}
+    return {"apiVersion": "batch/v1", "kind": kind, "metadata": meta, "spec": spec, "status": {}}
+
+
+PARAMS: dict[str, dict[str, object]] = {"scale": {"replicas": 1}}
+
+
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 async def test_the_declared_rights_are_sufficient_and_necessary(name: str) -> None:
     action = CATALOGUE[name]
     used: set[tuple[str, str, str]] = set()
-    params = {"rolloutUndo": {}, "scale": {"replicas": 1}, "isolate": {}}[name]
+    params = PARAMS.get(name, {})
     for kind in sorted(action.kinds):
         if kind == "Pod":
             owner = workload()
             thing = pod(owner, "api-x")
             fake = Recorder(owner, revision(owner, 1), thing)
+        elif kind in ("CronJob", "Job"):
+            thing = a_batch(kind)
+            fake = Recorder(thing)
         else:
             thing = workload(kind, version="2")
             broken = pod(thing, "api-0", 2, ready=False)
@@ -97,5 +110,9 @@ def test_a_rollback_is_never_rolled_forward_again_and_the_others_go_back() -> No
         "rolloutUndo": Release.NEVER,
         "scale": Release.ON_RESOLVE,
         "isolate": Release.ON_RESOLVE,
+        "rolloutRestart": Release.NEVER,
+        "suspend": Release.ON_RESOLVE,
+        "pauseAutoscaling": Release.ON_RESOLVE,
     }
-    assert {name for name, action in CATALOGUE.items() if action.reversible} == {"scale", "isolate"}
+    reversible = {name for name, action in CATALOGUE.items() if action.reversible}
+    assert reversible == {"scale", "isolate", "suspend", "pauseAutoscaling"}

@@ -8,9 +8,12 @@ from types import MappingProxyType
 from incident_operator.actions.contract import Action
 from incident_operator.actions.isolate import Isolate
 from incident_operator.actions.pause_autoscaling import PauseAutoscaling
+from incident_operator.actions.restore import Restore
 from incident_operator.actions.rollout_restart import RolloutRestart
 from incident_operator.actions.rollout_undo import RolloutUndo
+from incident_operator.actions.run_job import RunJob
 from incident_operator.actions.scale import Scale
+from incident_operator.actions.snapshot_volumes import SnapshotVolumes
 from incident_operator.actions.suspend import Suspend
 
 _ALL: tuple[Action, ...] = (
@@ -20,6 +23,9 @@ _ALL: tuple[Action, ...] = (
     RolloutRestart(),
     Suspend(),
     PauseAutoscaling(),
+    RunJob(),
+    SnapshotVolumes(),
+    Restore(),
 )
 
 CATALOGUE: Mapping[str, Action] = MappingProxyType({action.name: action for action in _ALL})

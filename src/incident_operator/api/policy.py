@@ -19,7 +19,17 @@ from incident_operator.api.schema import (
     validated_by,
 )
 
-ActionName = Literal["rolloutUndo", "scale", "isolate", "rolloutRestart", "suspend", "pauseAutoscaling"]
+ActionName = Literal[
+    "rolloutUndo",
+    "scale",
+    "isolate",
+    "rolloutRestart",
+    "suspend",
+    "pauseAutoscaling",
+    "runJob",
+    "snapshotVolumes",
+    "restore",
+]
 Day = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 User = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Kind = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]*$", max_length=63)]

@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from incident_operator.api.actions import Isolate, PauseAutoscaling, RolloutRestart, RolloutUndo, Scale, Suspend
+from incident_operator.api.actions import (
+    Isolate,
+    PauseAutoscaling,
+    Restore,
+    RolloutRestart,
+    RolloutUndo,
+    RunJob,
+    Scale,
+    SnapshotVolumes,
+    Suspend,
+)
 from incident_operator.api.schema import (
     DAY_SECONDS,
     Duration,
@@ -35,7 +45,17 @@ KINDS = {
     "snapshotVolumes": ("Deployment", "StatefulSet", "Pod"),
 }
 """Kinds of target of each action; one that is not named works on any."""
-ACTIONS = ("rolloutUndo", "scale", "isolate", "rolloutRestart", "suspend", "pauseAutoscaling")
+ACTIONS = (
+    "rolloutUndo",
+    "scale",
+    "isolate",
+    "rolloutRestart",
+    "suspend",
+    "pauseAutoscaling",
+    "runJob",
+    "snapshotVolumes",
+    "restore",
+)
 
 
 class Step(Model):
@@ -61,6 +81,12 @@ class Step(Model):
     """Suspend a CronJob or Job. Goes back when the Incident is resolved."""
     pause_autoscaling: PauseAutoscaling | None = None
     """Hold the autoscalers of a Deployment or StatefulSet. Goes back when the Incident is resolved."""
+    run_job: RunJob | None = None
+    """Run a Job made from a CronJob; it must complete. Nothing goes back."""
+    snapshot_volumes: SnapshotVolumes | None = None
+    """Take a VolumeSnapshot of each volume of a Deployment, StatefulSet or Pod. They are kept."""
+    restore: Restore | None = None
+    """Restore data from a backup; nothing is overwritten."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"

@@ -115,7 +115,7 @@ def _creator() -> list[dict[str, Any]]:
     _asked(
         variables,
         validations,
-        lambda action, kind: f"variables.steps.exists(s, has(s.{action}) && {TARGETS}.exists(t, t.kind == '{kind}'))",
+        lambda action, kinds: f"variables.steps.exists(s, has(s.{action}) && {TARGETS}.exists(t, t.kind in {kinds}))",
         lambda check: f"variables.checks.exists(c, has(c.{check}))",
     )
     variables.append(("recovery", "has(object.spec.recovery)"))
@@ -139,12 +139,15 @@ def _asked(
 ) -> None:
     """For each action and check that is asked for, the rights that who asks must have.
 
-    ``does`` says in CEL whether an action is asked for on a kind of target, ``looks`` whether a check is.
+    ``does`` says in CEL whether an action is asked for on one of some kinds of target, ``looks`` whether a check is.
     """
     for action in ACTIONS.values():
+        groups: dict[tuple[Rule, ...], list[str]] = {}
         for kind, rules in action.asks.items():
-            name = f"{action.name}{kind}"
-            variables.append((name, does(action.name, kind)))
+            groups.setdefault(rules, []).append(kind)
+        for rules, kinds in groups.items():
+            name = f"{action.name}{kinds[0]}"
+            variables.append((name, does(action.name, f"[{', '.join(repr(kind) for kind in kinds)}]")))
             validations += [_may(name, action.name, rule) for rule in rules]
     for check in CHECKS.values():
         if check.asks:
@@ -156,14 +159,13 @@ def _planner() -> list[dict[str, Any]]:
     """Who writes a RecoveryPlan must themselves be allowed what its steps and gates do."""
     variables = [("tiers", "object.spec.tiers")]
     validations: list[dict[str, str]] = []
-    own = "(has(s.targets) ? s.targets.exists(t, t.kind == '{kind}') : "
-    own += "(!has(r.workloads) || r.workloads.exists(w, w.kind == '{kind}')))"
+    own = "(has(s.targets) ? s.targets.exists(t, t.kind in {kinds}) : "
+    own += "(!has(r.workloads) || r.workloads.exists(w, w.kind in {kinds})))"
+    step = "variables.tiers.exists(r, has(r.steps) && r.steps.exists(s, has(s.{action}) && " + own + "))"
     _asked(
         variables,
         validations,
-        lambda action, kind: (
-            f"variables.tiers.exists(r, has(r.steps) && r.steps.exists(s, has(s.{action}) && {own.format(kind=kind)}))"
-        ),
+        lambda action, kinds: step.format(action=action, kinds=kinds),
         lambda check: f"variables.tiers.exists(r, has(r.gates) && r.gates.exists(g, has(g.{check})))",
     )
     conditions = [("changes-what-is-done", "request.operation == 'CREATE' || object.spec != oldObject.spec")]

@@ -107,11 +107,20 @@ def resumed(record: Record) -> Record:
         steps=tuple(StepRecord(step.name) if step.name in failed else step for step in record.steps),
         entries=tuple(
             dataclasses.replace(entry, state=EntryState.PLANNED, message="")
-            if entry.step in failed and entry.state is EntryState.FAILED
+            if entry.step in failed and _is_made_again(entry)
             else entry
             for entry in record.entries
         ),
     )
+
+
+def _is_made_again(entry: Entry) -> bool:
+    """Whether a step that is tried again makes this write again: it failed, or made what a person may have removed.
+
+    A Job that failed and was deleted by hand runs once more; one that is still there is found under its name.
+    """
+    made = entry.change.request is not None and entry.change.request.verb == "create"
+    return entry.state is EntryState.FAILED or (made and entry.state is EntryState.DONE)
 
 
 def expiry(intended_at: str, seconds: float) -> str:

@@ -1,0 +1,150 @@
+"""``restore``: data from a backup that is there, complete and young enough; nothing is overwritten by it.
+
+Four forms: a new volume, Velero, CloudNativePG, and a Job of one's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from incident_operator.actions import (
+    backups,
+    jobs,
+    making,
+    restore_cnpg,
+    restore_velero,
+    restore_volume,
+    undo_settling,
+)
+from incident_operator.actions.contract import Occasion
+from incident_operator.actions.patches import is_there
+from incident_operator.actions.run_job import RunJob, cron_job_of
+from incident_operator.actions.settling import LIVE, combined
+from incident_operator.actions.snapshot_volumes import CLAIM
+from incident_operator.cluster.port import Reader
+from incident_operator.faults import Refused
+from incident_operator.planning.plan import Change, Entry, Manifest, Ref, Release, Request, Settlement, Standing
+from incident_operator.planning.rights import Rule
+from incident_operator.planning.selectors import is_leaving
+
+VERB = "restore"
+PER_FORM: Mapping[str, frozenset[str]] = {
+    "volume": restore_volume.WORKLOADS,
+    "velero": RunJob.kinds,
+    "cloudNativePG": frozenset({restore_cnpg.KIND}),
+    "job": RunJob.kinds,
+}
+"""Kinds of target that each form works on."""
+CLAIMS = Rule("", ("persistentvolumeclaims",), ("create",))
+RESTORES = Rule(backups.VELERO, ("restores",), ("create",))
+CLUSTERS = Rule(backups.CNPG, ("clusters",), ("create",))
+EVERY = (*jobs.ASKS, RESTORES)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Restore:
+    """Restores data beside what is there."""
+
+    name: ClassVar[str] = "restore"
+    kinds: ClassVar[frozenset[str]] = RunJob.kinds
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("apps", ("deployments", "statefulsets"), ("get", "patch"), "give a workload its new volume"),
+        Rule("", ("persistentvolumeclaims",), ("get", "create"), "make a volume like the broken one"),
+        Rule(backups.SNAPSHOTS, ("volumesnapshots",), ("get",), "see that a snapshot is ready, and how old it is"),
+        Rule("", ("pods",), ("get", "delete"), "delete the broken pod that blocks a StatefulSet"),
+        Rule(backups.VELERO, ("backups",), ("get",), "see that a Velero backup is complete, and how old it is"),
+        Rule(backups.VELERO, ("restores",), ("get", "create"), "have Velero restore, and see how it ends"),
+        Rule(backups.CNPG, ("backups",), ("get",), "see that a CloudNativePG backup is complete, and how old it is"),
+        Rule(backups.CNPG, ("clusters",), ("get", "create"), "recover a new Cluster beside the old one"),
+        *jobs.RULES,
+    )
+    asks: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
+        "Deployment": (CLAIMS, Rule("apps", ("deployments",), ("patch",)), *EVERY),
+        "StatefulSet": (CLAIMS, Rule("apps", ("statefulsets",), ("patch",)), *EVERY),
+        "Cluster": (CLUSTERS, *EVERY),
+        **dict.fromkeys(sorted(RunJob.kinds - {"Deployment", "StatefulSet", "Cluster"}), EVERY),
+    }
+    release: ClassVar[Release] = Release.MANUAL
+    reversible: ClassVar[bool] = True
+    destructive: ClassVar[bool] = False
+
+    clock: backups.Clock = backups.utc_now
+
+    async def plan(
+        self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
+    ) -> tuple[Change, ...]:
+        """What the one form that is set has to write; the backup is looked at first."""
+        form, given = _form(params)
+        if target.kind not in PER_FORM[form]:
+            kinds = ", ".join(sorted(PER_FORM[form]))
+            raise Refused("Invalid", f"restore.{form} works on {kinds}, not on {target}")
+        match form:
+            case "volume":
+                return await restore_volume.plan(reader, occasion, target, given, self.clock())
+            case "velero":
+                return await restore_velero.plan(reader, occasion, target, given, self.clock())
+            case "cloudNativePG":
+                return await restore_cnpg.plan(reader, occasion, target, given, self.clock())
+            case _:
+                made = await jobs.job_change(reader, occasion, cron_job_of(given), verb=VERB)
+                return (dataclasses.replace(made, traits=("Irreversible",)),)
+
+    def standing(self, change: Change, current: Manifest | None) -> Standing:
+        """What was made by its name and whose it is, a workload by its claims."""
+        if change.target.kind not in (*restore_volume.WORKLOADS, "Pod"):
+            return making.standing(change.target.uid, change.after["incident"], current)
+        if not is_there(change.target, current) or current is None:
+            return Standing.GONE
+        if change.target.kind == "Pod":
+            return Standing.AFTER if is_leaving(current) else Standing.BEFORE
+        return restore_volume.standing(change, current)
+
+    def undo(self, change: Change, current: Manifest) -> Request | None:
+        """A workload gets its old volume back; what was made from a backup is never deleted."""
+        return restore_volume.undo(change, current) if change.target.kind in restore_volume.WORKLOADS else None
+
+    async def settle(self, reader: Reader, entries: tuple[Entry, ...], *, since: datetime, now: datetime) -> Settlement:
+        """What was made is complete, and what uses it is ready."""
+        live = [entry for entry in entries if entry.state in LIVE]
+        parts = await asyncio.gather(*(self._made(reader, entry.change, now) for entry in live if _is_made(entry)))
+        workloads = tuple(entry for entry in live if not _is_made(entry))
+        if workloads:
+            rollout = undo_settling.Rollout(
+                self,
+                "given its restored volume",
+                "the volume that it had before",
+                "change to the restored volume",
+                restore_volume.is_new,
+            )
+            parts.append(await undo_settling.settle(reader, rollout, workloads, since=since, now=now))
+        return combined(parts)
+
+    async def _made(self, reader: Reader, change: Change, now: datetime) -> Settlement:
+        """One object that was made."""
+        match change.target.kind:
+            case restore_velero.KIND:
+                return await restore_velero.settle(reader, change)
+            case restore_cnpg.KIND:
+                return await restore_cnpg.settle(reader, change)
+            case jobs.KIND:
+                return await jobs.job_settlement(reader, change, now)
+            case _:
+                return await restore_volume.settle_claim(reader, change)
+
+
+def _form(params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The one form that is asked for."""
+    found = [form for form in PER_FORM if params.get(form) is not None]
+    if len(found) != 1:
+        listed = ", ".join(found) or "none"
+        raise Refused("Invalid", f"restore: exactly one of {', '.join(PER_FORM)} is to be set, found {listed}")
+    return found[0], params[found[0]]
+
+
+def _is_made(entry: Entry) -> bool:
+    """Whether an entry is of an object that a restore makes."""
+    return entry.change.target.kind in (CLAIM, restore_velero.KIND, restore_cnpg.KIND, jobs.KIND)

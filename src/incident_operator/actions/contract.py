@@ -72,6 +72,16 @@ class Stops(Protocol):
         ...
 
 
+@runtime_checkable
+class Forms(Protocol):
+    """An action whose rights depend on the form it is asked for in: one field of its parameters each."""
+
+    forms: ClassVar[Mapping[str, Mapping[str, tuple[Rule, ...]]]]
+    """For each form, and kind of target, what who asks must be allowed; ``asks`` has them all."""
+    elsewhere: ClassVar[Mapping[str, str]]
+    """For a form that acts in another namespace, the parameter that names that."""
+
+
 def plain(value: Json) -> Json:
     """A deep copy of JSON made of dicts and lists only."""
     if isinstance(value, Mapping):

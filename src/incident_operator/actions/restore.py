@@ -68,6 +68,16 @@ class Restore:
         "Cluster": (CLUSTERS, *EVERY),
         **dict.fromkeys(sorted(RunJob.kinds - {"Deployment", "StatefulSet", "Cluster"}), EVERY),
     }
+    forms: ClassVar[Mapping[str, Mapping[str, tuple[Rule, ...]]]] = {
+        "volume": {
+            "Deployment": (CLAIMS, Rule("apps", ("deployments",), ("patch",))),
+            "StatefulSet": (CLAIMS, Rule("apps", ("statefulsets",), ("patch",))),
+        },
+        "velero": dict.fromkeys(sorted(RunJob.kinds), (RESTORES,)),
+        "cloudNativePG": {"Cluster": (CLUSTERS,)},
+        "job": dict.fromkeys(sorted(RunJob.kinds), jobs.ASKS),
+    }
+    elsewhere: ClassVar[Mapping[str, str]] = {"velero": "namespace"}
     release: ClassVar[Release] = Release.MANUAL
     reversible: ClassVar[bool] = True
     destructive: ClassVar[bool] = False

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.actions.contract import Forms
 from incident_operator.api import names
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.planning.rights import Rule
@@ -115,7 +116,7 @@ def _creator() -> list[dict[str, Any]]:
     _asked(
         variables,
         validations,
-        lambda action, kinds: f"variables.steps.exists(s, has(s.{action}) && {TARGETS}.exists(t, t.kind in {kinds}))",
+        lambda path, kinds: f"variables.steps.exists(s, {_field(path)} && {TARGETS}.exists(t, t.kind in {kinds}))",
         lambda check: f"variables.checks.exists(c, has(c.{check}))",
     )
     variables.append(("recovery", "has(object.spec.recovery)"))
@@ -142,17 +143,34 @@ def _asked(
     ``does`` says in CEL whether an action is asked for on one of some kinds of target, ``looks`` whether a check is.
     """
     for action in ACTIONS.values():
-        groups: dict[tuple[Rule, ...], list[str]] = {}
-        for kind, rules in action.asks.items():
-            groups.setdefault(rules, []).append(kind)
-        for rules, kinds in groups.items():
-            name = f"{action.name}{kinds[0]}"
-            variables.append((name, does(action.name, f"[{', '.join(repr(kind) for kind in kinds)}]")))
-            validations += [_may(name, action.name, rule) for rule in rules]
+        forms = action.forms if isinstance(action, Forms) else {"": action.asks}
+        for form, asks in forms.items():
+            # A form that acts elsewhere is checked there by the API server when the ServiceAccount makes the write.
+            if isinstance(action, Forms) and form in action.elsewhere:
+                continue
+            field = f"{action.name}.{form}" if form else action.name
+            for rules, kinds in _alike(asks).items():
+                name = f"{action.name}{form}{kinds[0]}"
+                variables.append((name, does(field, f"[{', '.join(repr(kind) for kind in kinds)}]")))
+                validations += [_may(name, action.name, rule) for rule in rules]
     for check in CHECKS.values():
         if check.asks:
             variables.append((check.name, looks(check.name)))
             validations += [_may(check.name, check.name, rule) for rule in check.asks]
+
+
+def _alike(asks: Mapping[str, tuple[Rule, ...]]) -> Mapping[tuple[Rule, ...], list[str]]:
+    """Kinds of target by what they ask for, so that each right is asked for once."""
+    groups: dict[tuple[Rule, ...], list[str]] = {}
+    for kind, rules in asks.items():
+        groups.setdefault(rules, []).append(kind)
+    return groups
+
+
+def _field(path: str) -> str:
+    """Whether a step has a field, in CEL: each part of the path is there."""
+    parts = path.split(".")
+    return " && ".join(f"has(s.{'.'.join(parts[: number + 1])})" for number in range(len(parts)))
 
 
 def _planner() -> list[dict[str, Any]]:
@@ -161,11 +179,11 @@ def _planner() -> list[dict[str, Any]]:
     validations: list[dict[str, str]] = []
     own = "(has(s.targets) ? s.targets.exists(t, t.kind in {kinds}) : "
     own += "(!has(r.workloads) || r.workloads.exists(w, w.kind in {kinds})))"
-    step = "variables.tiers.exists(r, has(r.steps) && r.steps.exists(s, has(s.{action}) && " + own + "))"
+    step = "variables.tiers.exists(r, has(r.steps) && r.steps.exists(s, {has} && " + own + "))"
     _asked(
         variables,
         validations,
-        lambda action, kinds: step.format(action=action, kinds=kinds),
+        lambda path, kinds: step.format(has=_field(path), kinds=kinds),
         lambda check: f"variables.tiers.exists(r, has(r.gates) && r.gates.exists(g, has(g.{check})))",
     )
     conditions = [("changes-what-is-done", "request.operation == 'CREATE' || object.spec != oldObject.spec")]

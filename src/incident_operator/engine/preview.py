@@ -54,7 +54,7 @@ class Preview:
         """Ask for every right that the writes need; Stalled names all that are missing."""
         wanted = needed(changes)
         granted = await asyncio.gather(*(self._may(hands, right, namespace, account) for right in wanted))
-        missing = [named(right) for right, is_granted in zip(wanted, granted, strict=True) if not is_granted]
+        missing = [named(right, namespace) for right, is_granted in zip(wanted, granted, strict=True) if not is_granted]
         if missing:
             raise Stalled(
                 "Forbidden",
@@ -65,7 +65,7 @@ class Preview:
 
     async def _may(self, hands: Hands, right: Right, namespace: str, account: str) -> bool:
         try:
-            return await self._granted.get((namespace, account, right), lambda: _review(hands, right, namespace))
+            return await self._granted.get((namespace, account, right), lambda: _review(hands, right))
         except _NotGrantedError:
             return False
 
@@ -81,9 +81,9 @@ class _NotGrantedError(Exception):
     """A right is missing; raised so that the answer is not kept."""
 
 
-async def _review(hands: Hands, right: Right, namespace: str) -> bool:
+async def _review(hands: Hands, right: Right) -> bool:
     """Ask the API server whether the one who asks may do that."""
-    if not await hands.review(attributes(right, namespace)):
+    if not await hands.review(attributes(right)):
         raise _NotGrantedError
     return True
 

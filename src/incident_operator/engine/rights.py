@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from incident_operator.cluster.resources import resource
 from incident_operator.planning.plan import Change
 
-Right = tuple[str, str, str]
-"""Verb, kind and subresource."""
+Right = tuple[str, str, str, str]
+"""Verb, kind, subresource, and the namespace."""
+KEPT = frozenset({"Job", "VolumeSnapshot", "PersistentVolumeClaim", "Restore", "Cluster"})
+"""Kinds that are made and never deleted again: they hold data, or are the record of what was done."""
 
 
 def needed(changes: Iterable[Change]) -> list[Right]:
@@ -18,23 +20,25 @@ def needed(changes: Iterable[Change]) -> list[Right]:
         request = change.request
         if request is None:
             continue
-        found.add((request.verb, request.ref.kind, request.subresource))
-        if request.verb == "create":
-            found.add(("delete", request.ref.kind, ""))
+        kind, namespace = request.ref.kind, request.ref.namespace
+        found.add((request.verb, kind, request.subresource, namespace))
+        if request.verb == "create" and kind not in KEPT:
+            found.add(("delete", kind, "", namespace))
     return sorted(found)
 
 
-def named(right: Right) -> str:
-    """A right as a Role has it: ``patch deployments/scale (apps)``."""
-    verb, kind, subresource = right
+def named(right: Right, home: str = "") -> str:
+    """A right as a Role has it: ``patch deployments/scale (apps)``; with the namespace where that is not ``home``."""
+    verb, kind, subresource, namespace = right
     found = resource(kind)
     full = f"{found.plural}/{subresource}" if subresource else found.plural
-    return f"{verb} {full} ({found.group or 'core'})"
+    where = "" if namespace == home or not home else f" in namespace {namespace}"
+    return f"{verb} {full} ({found.group or 'core'}){where}"
 
 
-def attributes(right: Right, namespace: str) -> dict[str, str]:
+def attributes(right: Right) -> dict[str, str]:
     """The right as an access review asks for it."""
-    verb, kind, subresource = right
+    verb, kind, subresource, namespace = right
     found = resource(kind)
     asked = {"namespace": namespace, "verb": verb, "group": found.group, "resource": found.plural}
     return {**asked, "subresource": subresource} if subresource else asked

@@ -120,6 +120,14 @@ def autoscaler(kind: str, version: str, of: str, name: str) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
+def batch(kind: str, name: str) -> dict[str, Any]:
+    """A CronJob or a Job whose pods never get to run."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/none:1"}]}
+    job: dict[str, Any] = {"template": {"spec": pod}, "backoffLimit": 0}
+    spec = job if kind == "Job" else {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job}}
+    return {"apiVersion": "batch/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
 def build(namespace: Namespace) -> dict[str, Ref]:
     """Everything twice revised; the StatefulSet's only pod is of its bad revision and will never be ready."""
     eventually(lambda: namespace.get("serviceaccount", "default"), within=15, what="the ServiceAccount of pods")
@@ -133,6 +141,7 @@ def build(namespace: Namespace) -> dict[str, Ref]:
         autoscaler("HorizontalPodAutoscaler", "autoscaling/v2", "Deployment", "api"),
         autoscaler("ScaledObject", "keda.sh/v1alpha1", "StatefulSet", "db"),
     )
+    namespace.apply(batch("CronJob", "nightly"), batch("Job", "once"))
     revisions(namespace, 1)
     namespace.apply(
         workload("Deployment", "api", "2", replicas=2),
@@ -146,6 +155,7 @@ def build(namespace: Namespace) -> dict[str, Ref]:
     pods = eventually(lambda: namespace.list("pods", "app=api"), within=30, what="a pod of api")
     name = pods[0]["metadata"]["name"]
     where = {"Deployment": "api", "StatefulSet": "db", "DaemonSet": "agent", "Pod": "bare"}
+    where |= {"CronJob": "nightly", "Job": "once"}
     found = {kind: Ref(kind, each, namespace.name) for kind, each in where.items()}
     return {**found, "a pod of the Deployment": Ref("Pod", name, namespace.name)}
 

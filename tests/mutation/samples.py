@@ -21,6 +21,12 @@ STEPS = (
     {"rolloutRestart": {}},
     {"pauseAutoscaling": {}},
     {"suspend": {}, "targets": [{"kind": "CronJob", "name": "nightly"}]},
+    {"runJob": {"cronJob": "nightly"}},
+    {"snapshotVolumes": {"className": "csi"}},
+    {"restore": {"volume": {"claim": "data", "snapshot": "nightly", "maxAge": "24h"}}},
+    {"restore": {"velero": {"backup": "daily", "namespace": "velero", "maxAge": "24h"}}},
+    {"restore": {"cloudNativePG": {"backup": "base", "name": "pg-2", "maxAge": "24h"}}},
+    {"restore": {"job": {"cronJob": "nightly"}}},
 )
 CHECKS = (
     {"rollout": {}},

@@ -1,9 +1,11 @@
-// The demo application: five small servers in one program, chosen by ROLE, with a fault to
-// switch on. VERSION is shown wherever it answers.
+// The demo application: small servers in one program, chosen by ROLE, with a fault to switch on.
+// VERSION is shown wherever it answers. Its database is either a part of it (ROLE database and api)
+// or a real PostgreSQL (ROLE postgres and rows).
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ var (
 	fault    = os.Getenv("BREAK") // "errors": answers 500; "crash": ends after a second
 	database = os.Getenv("DATABASE_ADDR")
 	api      = os.Getenv("API_ADDR")
+	question = cmp.Or(os.Getenv("ASK"), "/orders") // what the parts above the api ask it for
 	client   = &http.Client{Timeout: patience}
 	answers  [600]atomic.Int64 // by HTTP status
 )
@@ -49,12 +52,16 @@ func main() {
 		go ask(ctx)
 		err = serve(ctx, map[string]http.HandlerFunc{"/": counters})
 	case "frontend":
-		err = serve(ctx, map[string]http.HandlerFunc{"/": page})
+		err = serve(ctx, map[string]http.HandlerFunc{"/": page, "/rows": passOn, "/rows/": passOn})
 	case "auxiliary":
 		go ask(ctx)
 		err = serve(ctx, map[string]http.HandlerFunc{"/": counters})
+	case "rows":
+		err = serveRows(ctx)
+	case "postgres":
+		err = runPostgres(ctx)
 	default:
-		err = fmt.Errorf("ROLE is %q; it may be database, api, bot, frontend or auxiliary", role)
+		err = fmt.Errorf("ROLE is %q; it may be database, api, rows, bot, frontend, auxiliary or postgres", role)
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -105,6 +112,9 @@ func metrics(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, "http_requests_total{code=\"%d\",version=%s} %d\n", code, strconv.Quote(version), count)
 		}
 	}
+	if highest := highestRow.Load(); highest > 0 {
+		fmt.Fprintf(w, "# HELP rows_max The highest row the api told of.\n# TYPE rows_max gauge\nrows_max %d\n", highest)
+	}
 }
 
 func counters(w http.ResponseWriter, _ *http.Request) {
@@ -134,7 +144,7 @@ func databaseReady(w http.ResponseWriter, _ *http.Request) {
 }
 
 func page(w http.ResponseWriter, _ *http.Request) {
-	code, body := get("/orders")
+	code, body := get(question)
 	if code != http.StatusOK {
 		http.Error(w, "the api is not well", http.StatusBadGateway)
 		return
@@ -156,8 +166,9 @@ func get(path string) (int, string) {
 // ask calls the api every second and counts what it answers.
 func ask(ctx context.Context) {
 	for ctx.Err() == nil {
-		code, _ := get("/orders")
+		code, body := get(question)
 		answers[code%600].Add(1)
+		remember(code, body)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from typing import Any
 
 import yaml
 
-from incident_operator.demo.api import Api
 from incident_operator.demo.volumes import CLASS, make_volumes
 from incident_operator.lab import Lab
 from incident_operator.lab.postgres_image import postgres_image
@@ -44,16 +42,18 @@ def bring_up(lab: Lab, namespace: Namespace) -> None:
         rollout(namespace, what, within=120)
 
 
-def psql(namespace: Namespace, query: str, *, pod: str = "db-0") -> str:
-    """One answer of the database, asked for inside its pod."""
-    return namespace("exec", pod, "--", "psql", "-XAtqU", "postgres", "-d", "app", "-c", query).strip()
+def psql(namespace: Namespace, query: str, *, pod: str = "db-0", **given: int) -> str:
+    """One answer of the database, asked for inside its pod; ``:n`` in the query stands for what is given as ``n``."""
+    variables = [f"--set={name}={value}" for name, value in given.items()]
+    program = ["psql", "-XAtqU", "postgres", "-d", "app", "--set=ON_ERROR_STOP=1", *variables]
+    return namespace("exec", "-i", pod, "--", *program, given=query).strip()
 
 
 def ask(namespace: Namespace, path: str, *, service: str = "frontend") -> Any:
     """What a Service answers to a GET, by way of the API server; None if it does not answer well."""
     proxy = f"/api/v1/namespaces/{namespace.name}/services/http:{service}:http/proxy{path}"
-    status, body = Api(namespace.kubectl.kubeconfig).get(proxy)
-    return json.loads(body) if status == http.client.OK else None
+    done = namespace.kubectl.run("get", "--raw", proxy)
+    return json.loads(done.stdout) if done.returncode == 0 else None
 
 
 def run_job(namespace: Namespace, cron_job: str, name: str, *, within: float = 120) -> tuple[bool, str]:

@@ -40,6 +40,23 @@ def up(nodes: Literal["auto", "real", "simulated"]) -> None:
 
 
 @demo.command()
+def outage() -> None:
+    """A complete outage of an application with a real PostgreSQL, brought back tier by tier. Needs real pods: root."""
+    from incident_operator.demo.outage import play
+    from incident_operator.demo.scene import OutageScene
+    from incident_operator.lab import Lab, LabError, default_directory
+
+    begun = time.monotonic()
+    scene = OutageScene(Lab(default_directory("demo")))
+    try:
+        scene.set("real")
+        play(scene)
+    except LabError as fault:
+        raise click.ClickException(f"the demo did not get through: {fault}") from fault
+    click.echo(f"\nThe demo succeeded in {time.monotonic() - begun:.0f} s; make demo-down takes it away.")
+
+
+@demo.command()
 def down() -> None:
     """Take the demo away; what was built for it stays in the cache."""
     from incident_operator.demo.scene import Scene

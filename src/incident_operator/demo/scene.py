@@ -15,6 +15,8 @@ from incident_operator.lab.operator_image import operator_image
 from incident_operator.lab.progress import doing
 
 NAMESPACE = "spywatcher"
+OUTAGE_NAMESPACE = "shop"
+OUTAGE_WORKLOADS = ("statefulset/db", "deployment/api", "deployment/bot", "deployment/frontend", "deployment/exporter")
 WORKLOADS = ("statefulset/database", "deployment/api", "statefulset/bot", "deployment/frontend", "deployment/exporter")
 FIELD_MANAGER = "demo"
 
@@ -125,3 +127,27 @@ class Scene:
         """Stop everything and remove it."""
         processes.end(self.lab.directory / "run/operator.json")
         self.lab.down()
+
+
+class OutageScene(Scene):
+    """The same with another application: one that keeps its rows in a real PostgreSQL."""
+
+    def _application(self) -> None:
+        from incident_operator.demo.volumes import make_volumes
+        from incident_operator.lab.postgres_image import postgres_image
+
+        lab, space = self.lab, OUTAGE_NAMESPACE
+        # What an earlier run has left: its rows and its volumes would prove nothing.
+        lab.kubectl("delete", "incidents.incident-operator.dev", "--all", "-n", space, "--timeout=60s", check=False)
+        lab.kubectl("delete", "namespace", space, "--ignore-not-found", "--timeout=120s")
+        lab.kubectl("delete", "pv", "--all", "--timeout=60s")
+        lab.import_image(postgres_image())
+        make_volumes(lab)
+        for part in ("application", "jobs"):
+            path = shipped(f"examples/outage/{part}.yaml")
+            lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(path))
+        lab.kubectl("apply", "-n", space, "-k", str(shipped("manifests/responder")))
+        with doing("waiting for the application"):
+            for workload in OUTAGE_WORKLOADS:
+                lab.kubectl("rollout", "status", "-n", space, workload, "--timeout=120s")
+        print("   all are ready; the database is PostgreSQL", flush=True)

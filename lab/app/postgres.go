@@ -29,6 +29,14 @@ var settings = []string{
 // runPostgres runs the server in PGDATA until the program is told to end.
 func runPostgres(ctx context.Context) error {
 	data := os.Getenv("PGDATA")
+	held, err := hold(data + ".lock")
+	if err != nil {
+		return err
+	}
+	// Whoever wrote it is gone, and its number may be another process's by now.
+	if err := os.Remove(filepath.Join(data, "postmaster.pid")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); errors.Is(err, os.ErrNotExist) {
 		if err := makeData(ctx, data); err != nil {
 			return err
@@ -42,11 +50,21 @@ func runPostgres(ctx context.Context) error {
 	for _, each := range settings {
 		argv = append(argv, "-c", each)
 	}
-	err := program(ctx, "", "postgres", argv...)
+	err = program(ctx, "", "postgres", argv, held)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// hold waits for the only right to run a server on these files. A pod that was deleted by force may still run one
+// when the next pod starts, and neither would know of the other: they have process numbers of their own.
+func hold(path string) (*os.File, error) {
+	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return lock, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
 }
 
 // makeData makes PGDATA beside its place and then moves it there, so that a half-made one is never taken for whole.
@@ -74,8 +92,9 @@ func initialize(ctx context.Context, half string) error {
 		return err
 	}
 	defer os.Remove(secret)
-	if err := program(ctx, "", "initdb", "-D", half, "--username=postgres", "--pwfile="+secret, "--auth-local=trust",
-		"--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"); err != nil {
+	if err := program(ctx, "", "initdb", []string{"-D", half, "--username=postgres", "--pwfile=" + secret,
+		"--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
+	}); err != nil {
 		return err
 	}
 	rules, err := os.OpenFile(filepath.Join(half, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
@@ -88,8 +107,8 @@ func initialize(ctx context.Context, half string) error {
 	}
 	wishes := fmt.Sprintf("create role app login password %s\ncreate role replicator login replication password %s\n"+
 		"create database app owner app\n", quoted(os.Getenv("APP_PASSWORD")), quoted(os.Getenv("REPLICATION_PASSWORD")))
-	return program(ctx, wishes, "postgres", "--single", "-D", half, "-c", "exit_on_error=on",
-		"-c", "log_min_messages=warning", "postgres")
+	return program(ctx, wishes, "postgres", []string{"--single", "-D", half, "-c", "exit_on_error=on",
+		"-c", "log_min_messages=warning", "postgres"})
 }
 
 // copyPrimary copies the primary and makes the copy a standby that streams from it; it waits for the primary.
@@ -97,8 +116,8 @@ func copyPrimary(ctx context.Context, primary, half string) error {
 	os.Setenv("PGPASSWORD", os.Getenv("REPLICATION_PASSWORD"))
 	defer os.Unsetenv("PGPASSWORD")
 	for ctx.Err() == nil {
-		err := program(ctx, "", "pg_basebackup", "-D", half, "--host="+primary, "--username=replicator",
-			"--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-password")
+		err := program(ctx, "", "pg_basebackup", []string{"-D", half, "--host=" + primary, "--username=replicator",
+			"--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-password"})
 		if err == nil {
 			return nil
 		}
@@ -114,10 +133,12 @@ func copyPrimary(ctx context.Context, primary, half string) error {
 	return ctx.Err()
 }
 
-// program runs one of PostgreSQL's; told to end, it ends as the server does in a fast shutdown.
-func program(ctx context.Context, given, name string, argv ...string) error {
+// program runs one of PostgreSQL's; told to end, it ends as the server does in a fast shutdown. It keeps open what it
+// is given, so that a lock on it lasts as long as the last of its processes.
+func program(ctx context.Context, given, name string, argv []string, kept ...*os.File) error {
 	command := exec.CommandContext(ctx, name, argv...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
+	command.ExtraFiles = kept
 	command.Stdin = strings.NewReader(given)
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {

@@ -48,6 +48,22 @@ def test_rows_are_written_and_read_back_through_frontend_api_and_database(shop: 
     assert rows.loss().missing == (gone,), "a lost row is said by its number"
 
 
+def test_a_database_that_is_killed_by_force_comes_back_with_every_acknowledged_row(shop: Namespace) -> None:
+    highest = eventually(lambda: ask(shop, "/rows/max"), within=60, what="the highest row, of the frontend")["max"]
+    rows = Rows(shop.kubectl.kubeconfig, shop.name, first=highest + 1)
+    try:
+        eventually(lambda: rows.word() == "normal", within=60, what="rows to be acknowledged by both doors")
+        shop("delete", "pod", "db-0", "--force", "--grace-period=0")
+        eventually(lambda: rows.word() == "errors", within=60, what="the client to see it")
+        eventually(lambda: rows.word() == "normal", within=60, what="the client to be served again")
+    finally:
+        rows.close()
+    assert rows.loss().missing == ()
+    second = shop.run("exec", "db-0", "--", "timeout", "-s", "KILL", "2", "/app")
+    assert "starting PostgreSQL" not in second.stdout + second.stderr, "two servers never run on the same files"
+    assert psql(shop, "select 1") == "1"
+
+
 def test_what_asks_the_api_counts_its_answers_and_shows_the_highest_row(shop: Namespace) -> None:
     rows = written(shop, 1)
     pod = shop.list("pods", "app=exporter")[0]["metadata"]["name"]

@@ -113,10 +113,17 @@ async def settle(
                 dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
             )
             case.change(message=f"{step.name}: {settlement.message}")
-    if not moved and (case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN):
+    is_late = case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN
+    if not moved and (is_late or _has_unsaved_end(case)):
         case.memory.said_at = case.now
         await case.save()
     return moved
+
+
+def _has_unsaved_end(case: Case) -> bool:
+    """Whether a step has ended of which status does not say so yet: what comes next may take long."""
+    stored = {raw["name"]: raw["phase"] for raw in (case.incident.get("status") or {}).get("steps", ())}
+    return any(step.finished_at and stored.get(step.name) != step.state for step in case.record.steps)
 
 
 async def _gates(case: Case, checks: Mapping[str, Check], step: PlannedStep) -> Settlement:

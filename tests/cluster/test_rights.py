@@ -181,7 +181,7 @@ def targets_of(action: Action, world: dict[str, Ref]) -> list[Ref]:
     return [ref for ref in world.values() if ref.kind in action.kinds]
 
 
-BY_FORM = {"runJob", "snapshotVolumes", "restore"}
+BY_FORM = {"runJob", "snapshotVolumes", "restore", "failover"}
 """Their rights depend on what they are asked for: unit/actions/test_data_rights, cluster/test_data_actions."""
 
 

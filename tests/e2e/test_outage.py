@@ -13,9 +13,10 @@ import yaml
 
 from incident_operator.demo.rows import Rows
 from incident_operator.lab import Lab
-from tests_support.cluster import ROOT, Namespace, OperatorProcess
-from tests_support.outage import bring_up, claim_of, psql, run_job
+from tests_support.cluster import ROOT, Namespace, OperatorProcess, incident
+from tests_support.outage import bring_up, claim_of, manifests, psql, run_job
 from tests_support.waiting import eventually
+from tests_support.workloads import rollout
 
 pytestmark = [pytest.mark.pods, pytest.mark.usefixtures("real_pods")]
 ORDER = ["database", "api", "bot", "frontend", "auxiliary"]
@@ -133,13 +134,13 @@ def test_a_corrupted_table_is_found_writes_are_stopped_and_it_is_restored_into_a
     psql(shop, "update rows set body = 'corrupted' where n <= 3")
     old = claim_of(shop)
     api = [{"kind": "Deployment", "name": "api"}]
-    incident = example("incidents/outage.yaml")
-    incident["spec"] |= {
+    data = example("incidents/outage.yaml")
+    data["spec"] |= {
         "type": "Data",
         "containment": [{"name": "stop-writes", "targets": api, "scale": {"replicas": 0}}],
         "remediation": [{"name": "look", "runJob": {"cronJob": "integrity"}, "onFailure": "Continue"}],
     }
-    shop.apply(example("outage/recovery-plan.yaml"), incident)
+    shop.apply(example("outage/recovery-plan.yaml"), data)
     done = resolved(shop)
     writes(rows, 20)
     rows.close()
@@ -151,3 +152,39 @@ def test_a_corrupted_table_is_found_writes_are_stopped_and_it_is_restored_into_a
     assert psql(shop, "select count(*) from rows where body = 'corrupted'") == "0"
     assert rows.loss(stamp(done, "restored")).missing == ()
     assert rows.acknowledged(stamp(done, "contained"), stamp(done, "contained") + 2) == [], "no write while contained"
+
+
+def test_a_replica_takes_over_when_the_primary_is_gone_for_good(
+    shop: Namespace, rows: Rows, operator: OperatorProcess
+) -> None:
+    shop.apply(*manifests(shop, "replica.yaml"))
+    rollout(shop, "statefulset/db-replica", within=120)
+    writes(rows, 20)
+    before = time.time()
+    eventually(lambda: received(shop) >= max(rows.acknowledged(end=before)), within=30, what="the replica to follow")
+    selects = {"matchLabels": {"kubernetes.io/metadata.name": shop.name}}
+    policy = {"kind": "ResponsePolicy", "metadata": {"name": shop.name}, "spec": {"namespaceSelector": selects}}
+    shop.apply({"apiVersion": "incident-operator.dev/v1alpha1", **policy})
+    shop("scale", "statefulset/db", "--replicas=0")
+    is_down(rows)
+    replica = [{"kind": "StatefulSet", "name": "db-replica"}]
+    job = {"cronJob": "promote", "service": "db", "selector": {"app": "db", "role": "replica"}}
+    check = {"name": "writes", "http": {"service": "api", "port": "http", "path": "/rows/max"}, "for": "2s"}
+    steps = [{"name": "take-over", "failover": {"job": job}}]
+    shop.apply(incident("lost", targets=replica, remediation=steps, verification=[check]))
+    try:
+        done = shop.await_condition("lost", "Ready", within=WITHIN)
+    finally:
+        shop.kubectl("delete", "responsepolicy", shop.name)
+    assert done["status"]["phase"] == "Resolved"
+    assert shop.get("service", "db")["spec"]["selector"] == {"app": "db", "role": "replica"}
+    assert psql(shop, "select pg_is_in_recovery()", pod="db-replica-0") == "f"
+    writes(rows, 20)
+    rows.close()
+    assert rows.loss(end=before).missing == (), "what the replica had received is there"
+    assert rows.loss(stamp(done, "resolved")).missing == ()
+
+
+def received(namespace: Namespace) -> int:
+    """The highest row that the replica has."""
+    return int(psql(namespace, "select coalesce(max(n), 0) from rows", pod="db-replica-0"))

@@ -27,6 +27,8 @@ STEPS = (
     {"restore": {"velero": {"backup": "daily", "namespace": "velero", "maxAge": "24h"}}},
     {"restore": {"cloudNativePG": {"backup": "base", "name": "pg-2", "maxAge": "24h"}}},
     {"restore": {"job": {"cronJob": "nightly"}}},
+    {"failover": {"job": {"cronJob": "promote", "service": "db", "selector": {"role": "replica"}}}},
+    {"failover": {"cloudNativePG": {"to": "pg-2"}}},
 )
 CHECKS = (
     {"rollout": {}},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from incident_operator.actions.contract import Action
+from incident_operator.actions.failover import Failover
 from incident_operator.actions.isolate import Isolate
 from incident_operator.actions.pause_autoscaling import PauseAutoscaling
 from incident_operator.actions.restore import Restore
@@ -26,6 +27,7 @@ _ALL: tuple[Action, ...] = (
     RunJob(),
     SnapshotVolumes(),
     Restore(),
+    Failover(),
 )
 
 CATALOGUE: Mapping[str, Action] = MappingProxyType({action.name: action for action in _ALL})

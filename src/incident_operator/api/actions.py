@@ -21,7 +21,7 @@ from incident_operator.api.schema import (
 )
 
 RESTORES = ("volume", "velero", "cloudNativePG", "job")
-FAILOVERS = ("cloudNativePG", "patroni", "job")
+FAILOVERS = ("cloudNativePG", "job")
 
 
 class RolloutUndo(Model):
@@ -128,16 +128,7 @@ class FailoverCloudNativePG(Model):
     """Promote an instance of a CloudNativePG Cluster, as `kubectl cnpg promote` does."""
 
     to: ObjectName | None = None
-    """The instance to promote. Default: the healthy replica that is furthest."""
-
-
-class FailoverPatroni(Model):
-    """Ask Patroni for another leader."""
-
-    scope: ObjectName
-    """The scope (cluster name) of Patroni."""
-    to: ObjectName | None = None
-    """The member to promote. Default: the running replica that is furthest."""
+    """The instance to promote. Default: a healthy replica."""
 
 
 class FailoverJob(Model):
@@ -156,8 +147,6 @@ class Failover(Model):
 
     cloud_native_pg: Annotated[FailoverCloudNativePG | None, Field(alias="cloudNativePG")] = None
     """A CloudNativePG Cluster."""
-    patroni: FailoverPatroni | None = None
-    """A database that Patroni manages."""
     job: FailoverJob | None = None
     """Plain streaming replication."""
 

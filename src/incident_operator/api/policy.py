@@ -29,6 +29,7 @@ ActionName = Literal[
     "runJob",
     "snapshotVolumes",
     "restore",
+    "failover",
 ]
 Day = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 User = Annotated[str, StringConstraints(min_length=1, max_length=256)]

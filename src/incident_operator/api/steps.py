@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from incident_operator.api.actions import (
+    Failover,
     Isolate,
     PauseAutoscaling,
     Restore,
@@ -43,6 +44,7 @@ KINDS = {
     "suspend": ("CronJob", "Job"),
     "pauseAutoscaling": ("Deployment", "StatefulSet"),
     "snapshotVolumes": ("Deployment", "StatefulSet", "Pod"),
+    "failover": ("Deployment", "StatefulSet", "Cluster"),
 }
 """Kinds of target of each action; one that is not named works on any."""
 ACTIONS = (
@@ -55,6 +57,7 @@ ACTIONS = (
     "runJob",
     "snapshotVolumes",
     "restore",
+    "failover",
 )
 
 
@@ -87,6 +90,8 @@ class Step(Model):
     """Take a VolumeSnapshot of each volume of a Deployment, StatefulSet or Pod. They are kept."""
     restore: Restore | None = None
     """Restore data from a backup; nothing is overwritten."""
+    failover: Failover | None = None
+    """Let a replica of a database take over."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"

@@ -67,8 +67,8 @@ def a_batch(kind: str) -> dict[str, object]:
 PARAMS: dict[str, dict[str, object]] = {"scale": {"replicas": 1}}
 
 
-ELSEWHERE = {"runJob", "snapshotVolumes", "restore"}
-"""Their rights depend on what they are asked for: test_data_rights."""
+ELSEWHERE = {"runJob", "snapshotVolumes", "restore", "failover"}
+"""Their rights depend on what they are asked for: test_data_rights, test_failover."""
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE.keys() - ELSEWHERE))
@@ -120,6 +120,7 @@ def test_a_rollback_is_never_rolled_forward_again_and_the_others_go_back() -> No
         "runJob": Release.NEVER,
         "snapshotVolumes": Release.NEVER,
         "restore": Release.MANUAL,
+        "failover": Release.MANUAL,
     }
     reversible = {name for name, action in CATALOGUE.items() if action.reversible}
     assert reversible == {"scale", "isolate", "suspend", "pauseAutoscaling", "restore"}

@@ -35,6 +35,18 @@ CHECKS = (
     {"podsReady": {"minimum": 1}},
     {"http": {"service": "web", "port": "http", "path": "/", "status": 200, "timeout": "5s"}},
     {"confirm": {"question": "can users log in?"}},
+    {
+        "sql": {
+            "query": "select 1",
+            "expect": "1",
+            "database": "app",
+            "user": "postgres",
+            "container": "postgres",
+            "recovery": False,
+        }
+    },
+    {"logs": {"patterns": ["error"], "atMost": 0}},
+    {"job": {"cronJob": "integrity"}},
 )
 COMMON = {
     "targets": [TARGET, {"kind": "StatefulSet", "name": "db"}],

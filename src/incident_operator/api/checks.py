@@ -26,8 +26,7 @@ from incident_operator.api.schema import (
 )
 from incident_operator.api.targets import MOST_TARGETS, Target
 
-LIMITS = ("lessThan", "greaterThan", "equalTo")
-CHECKS = ("rollout", "podsReady", "http", "confirm")
+CHECKS = ("rollout", "podsReady", "http", "confirm", "sql", "logs", "job")
 
 
 class Rollout(Model):
@@ -65,8 +64,6 @@ class Http(Model):
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=32)]
-"""A number as text, because the API has no exact floating point numbers."""
 
 
 class Sql(Model):
@@ -84,28 +81,6 @@ class Sql(Model):
     """The container that has psql. Default: the first one of the pod."""
     recovery: bool = False
     """Whether a server that is still in recovery, such as a replica, is good."""
-
-
-class PromQL(Model):
-    """A query of Prometheus is below, above or at a number, for every series it returns."""
-
-    query: Query
-    """The query; `$__since` in it is the time since the last action, such as 75s."""
-    less_than: Decimal | None = None
-    """Each value is less than this."""
-    greater_than: Decimal | None = None
-    """Each value is greater than this."""
-    equal_to: Decimal | None = None
-    """Each value is this."""
-    server: Label = "default"
-    """Which Prometheus to ask, by its name in the operator's configuration."""
-
-    model_config = ConfigDict(json_schema_extra=validated_by(one_of(LIMITS)))
-
-    @model_validator(mode="after")
-    def _as_the_api_server(self) -> Self:
-        exactly_one(self, LIMITS)
-        return self
 
 
 class Logs(Model):
@@ -146,6 +121,12 @@ class Gate(Model):
     """The targets' pods are ready."""
     http: Http | None = None
     """A Service answers with the wanted status."""
+    sql: Sql | None = None
+    """A PostgreSQL answers a query, and is not in recovery."""
+    logs: Logs | None = None
+    """No, or few, of some texts were logged since the last action."""
+    job: JobVerdict | None = None
+    """The newest Job of a CronJob has completed."""
     confirm: Confirm | None = None
     """A person has said so."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None

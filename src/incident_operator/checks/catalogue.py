@@ -8,9 +8,12 @@ from types import MappingProxyType
 from incident_operator.checks.confirm import Confirm
 from incident_operator.checks.contract import Check
 from incident_operator.checks.http import Http
+from incident_operator.checks.job import JobVerdict
+from incident_operator.checks.logs import Logs
 from incident_operator.checks.pods_ready import PodsReady
 from incident_operator.checks.rollout import Rollout
+from incident_operator.checks.sql import Sql
 
-_ALL: tuple[Check, ...] = (Rollout(), PodsReady(), Http(), Confirm())
+_ALL: tuple[Check, ...] = (Rollout(), PodsReady(), Http(), Confirm(), Sql(), Logs(), JobVerdict())
 
 CATALOGUE: Mapping[str, Check] = MappingProxyType({check.name: check for check in _ALL})

@@ -6,10 +6,11 @@ Its typed models are not used, because they drop fields they do not know.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -97,21 +98,34 @@ class Connection:
             await self._watches.close()
         await self._api.close()
 
-    async def changes(
-        self, path: str, *, what: str, identity: str, headers: Mapping[str, str], seconds: int
-    ) -> AsyncIterator[None]:
-        """Watch a collection and yield whenever something arrives, for so long at most; what it is, is not read.
-
-        Watches have connections of their own, so that no request waits for one of theirs.
-        """
+    def _session(self) -> aiohttp.ClientSession:
+        """For what stays open: it has connections of its own, so that no request waits for one of its."""
         if self._watches is None:
             tls = aiohttp.TCPConnector(ssl=self._api.rest_client.ssl_context, limit=0)
             self._watches = aiohttp.ClientSession(connector=tls, trust_env=False)
+        return self._watches
+
+    @contextlib.asynccontextmanager
+    async def socket(
+        self, path: str, headers: Mapping[str, str], protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket to the API server; what runs behind it may write, so the fence holds for it."""
+        self._fence()
+        told = await self.headers(headers)
+        del told["Accept"]
+        url = self._api.configuration.host + path
+        async with self._session().ws_connect(url, protocols=protocols, headers=told, max_msg_size=1 << 20) as socket:
+            yield socket
+
+    async def changes(
+        self, path: str, *, what: str, identity: str, headers: Mapping[str, str], seconds: int
+    ) -> AsyncIterator[None]:
+        """Watch a collection and yield whenever something arrives, for so long at most; what it is, is not read."""
         query = {"watch": "1", "timeoutSeconds": str(seconds), "allowWatchBookmarks": "false"}
         url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
         timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
-            async with self._watches.get(url, headers=await self.headers(headers), timeout=timeout) as response:
+            async with self._session().get(url, headers=await self.headers(headers), timeout=timeout) as response:
                 if response.status >= FIRST_ERROR:
                     content = await self._bounded(response)
                     raise refused(what, response.status, content, response.headers, identity=identity)

@@ -17,8 +17,10 @@ from urllib.parse import unquote
 from incident_operator.cluster import events
 from incident_operator.cluster.errors import refused
 from incident_operator.cluster.fake_finding import column_of, field, question
+from incident_operator.cluster.fake_network import Network
 from incident_operator.cluster.fake_rights import Right, Rights, Who
 from incident_operator.cluster.fake_store import Key, NotServedError, Object, RefusedError, Store, said
+from incident_operator.cluster.port import Ran
 from incident_operator.cluster.resources import RESOURCES, resource
 from incident_operator.faults import Fault, NotFound, Refused, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
@@ -70,20 +72,6 @@ def _no_hook(call: Call) -> None:
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclasses.dataclass(slots=True)
-class Network:
-    """What can be reached, and what was tried."""
-
-    on_pod_network: bool = False
-    reachable: set[tuple[str, int]] = dataclasses.field(default_factory=set)
-    tried: list[tuple[str, int]] = dataclasses.field(default_factory=list)
-    longest: float = 0.0
-    """Seconds that a try of an address was allowed to take at most."""
-    answers: dict[tuple[str, str], tuple[int, int] | Fault] = dataclasses.field(default_factory=dict)
-    """What a Service (namespace, name) answers: status and milliseconds, or a fault."""
-    asked: list[tuple[str, str, str, str, float]] = dataclasses.field(default_factory=list)
 
 
 class World:
@@ -199,6 +187,45 @@ class FakeHands:
         ref = Ref("Service", f"http:{service}:{port}", namespace)
         found: tuple[int, int] = await self._call("get", ref, what, act, subresource="proxy")
         return found
+
+    async def run_in_pod(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, timeout_seconds: float
+    ) -> Ran:
+        """What ``network.programs`` says of the pod; a pod that is only an object runs nothing."""
+        what = f"run {argv[0]} in pod {namespace}/{pod}"
+        ref = Ref("Pod", pod, namespace)
+
+        def act() -> Ran:
+            self._world.store.read(ref)
+            self._world.network.ran.append((pod, container, tuple(argv), timeout_seconds))
+            found = self._world.network.programs.get(pod)
+            if isinstance(found, Fault):
+                raise found
+            if found is None:
+                raise Waiting("ExecBroken", f"could not {what}: nobody said how it ended")
+            return found
+
+        made: Ran = await self._call("get", ref, what, act, subresource="exec")
+        return made
+
+    async def log_text(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        since: datetime,  # noqa: ARG002 - part of the port
+        most_bytes: int,
+    ) -> str:
+        """What ``network.logs`` has of the container; ``since`` is not looked at."""
+        ref = Ref("Pod", pod, namespace)
+
+        def act() -> str:
+            self._world.store.read(ref)
+            return self._world.network.logs.get((pod, container), "")[:most_bytes]
+
+        made: str = await self._call("get", ref, f"read the log of pod {namespace}/{pod}", act, subresource="log")
+        return made
 
     async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
         """Whether ``network`` says that it can be reached; None outside of the pods' network."""

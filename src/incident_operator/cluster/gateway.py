@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
 from incident_operator.api import names
-from incident_operator.cluster import events
+from incident_operator.cluster import events, programs
 from incident_operator.cluster.connection import FIRST_ERROR, Connection
 from incident_operator.cluster.errors import refused, status_of
+from incident_operator.cluster.port import Ran
 from incident_operator.cluster.resources import path, resource
 from incident_operator.cluster.selectors import query_of
 from incident_operator.faults import NotFound, Refused, Waiting
@@ -98,6 +100,29 @@ class Gateway:
         if status:
             raise refused(what, code, body, headers, identity=self._identity)
         return code, elapsed
+
+    async def run_in_pod(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, timeout_seconds: float
+    ) -> Ran:
+        """Run a program in a container, without a shell."""
+        where = path("Pod", namespace, pod, "exec")
+        what = f"run {argv[0]} in pod {namespace}/{pod}"
+        return await programs.run(
+            self._connection, where, argv, container=container, what=what, identity=self._identity,
+            headers=self._headers, seconds=timeout_seconds,
+        )  # fmt: skip
+
+    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
+        """What a container has logged since then."""
+        what = f"read the log of pod {namespace}/{pod}"
+        query = {"container": container, "limitBytes": str(most_bytes), "sinceTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}
+        code, body, headers = await self._connection.send(
+            "GET", path("Pod", namespace, pod, "log"), what=what, query=query, identity=self._identity,
+            headers={**self._headers, "Accept": "*/*"}, resource="pods/log",
+        )  # fmt: skip
+        if code >= FIRST_ERROR:
+            raise refused(what, code, body, headers, identity=self._identity)
+        return body.decode(errors="replace")
 
     async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
         """Whether a TCP connection to a pod's address is accepted; nothing is sent over it, or tried from outside."""

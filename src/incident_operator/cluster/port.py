@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from incident_operator.planning.plan import Manifest, Ref, Request
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ran:
+    """How a program in a container ended."""
+
+    exit_code: int | None
+    """None: it could not be started."""
+    output: str
+    """What it wrote, up to 64 KiB."""
+    error: str = ""
+    """The last line of its errors."""
 
 
 class Reader(Protocol):
@@ -39,6 +53,19 @@ class Reader(Protocol):
         Follows no redirect and keeps no body. Raises Waiting("ServiceUnreachable") when the API server
         itself answers that it could not reach an endpoint.
         """
+        ...
+
+    async def run_in_pod(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, timeout_seconds: float
+    ) -> Ran:
+        """Run a program in a container that runs, without a shell; an empty container is the pod's first.
+
+        Raises Waiting where it did not end in time, or where nobody said how it ended.
+        """
+        ...
+
+    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
+        """What a container has logged since then, so many bytes at most."""
         ...
 
     async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:

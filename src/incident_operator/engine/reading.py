@@ -8,9 +8,10 @@ Of what a step has led to only the other policies are read from here; the rest i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from incident_operator.cluster.port import Reader
+from incident_operator.cluster.port import Ran, Reader
 from incident_operator.engine.fresh import Fresh
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.selectors import labels_of, matches
@@ -82,6 +83,16 @@ class PlanningReader:
     ) -> tuple[int, int]:
         """Ask a Service now."""
         return await self._reader.through_service(namespace, service, port, path, timeout_seconds=timeout_seconds)
+
+    async def run_in_pod(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, timeout_seconds: float
+    ) -> Ran:
+        """Run it now."""
+        return await self._reader.run_in_pod(namespace, pod, container, argv, timeout_seconds=timeout_seconds)
+
+    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
+        """Read it now."""
+        return await self._reader.log_text(namespace, pod, container, since=since, most_bytes=most_bytes)
 
     async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
         """Try a connection now."""

@@ -180,4 +180,5 @@ async def test_a_parameter_that_is_wrong_is_named_and_nothing_is_asked(params: d
 def test_the_catalogue_has_what_the_api_offers_under_its_own_name() -> None:
     assert set(CATALOGUE) == set(CHECKS)
     assert all(check.name == name and all(rule.why for rule in check.rules) for name, check in CATALOGUE.items())
-    assert {verb for check in CATALOGUE.values() for rule in check.rules for verb in rule.verbs} == {"get", "list"}
+    rules = [rule for check in CATALOGUE.values() for rule in check.rules]
+    assert {verb for rule in rules if "pods/exec" not in rule.resources for verb in rule.verbs} == {"get", "list"}

@@ -1,0 +1,138 @@
+"""sql, logs and job: asked inside pods and of Jobs, three-valued, and telling nothing that is not everybody's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from incident_operator.checks.job import JobVerdict
+from incident_operator.checks.logs import MOST_BYTES, Logs
+from incident_operator.checks.sql import Sql
+from incident_operator.cluster.fake import FakeCluster
+from incident_operator.cluster.port import Ran
+from incident_operator.faults import Waiting
+from incident_operator.planning.plan import Finding, Verdict
+from unit.actions.objects import later, pod, stamp, target, workload
+
+DATABASE = workload("StatefulSet", "db")
+PRIMARY, REPLICA = Ran(0, "primary\n1\n"), Ran(0, "replica\n1\n")
+
+
+def a_database(*answers: Any, ready: bool = True) -> FakeCluster:
+    fake = FakeCluster(DATABASE, *(pod(DATABASE, f"db-{number}", ready=ready) for number in range(len(answers))))
+    fake.network.programs = {f"db-{number}": answer for number, answer in enumerate(answers)}
+    return fake
+
+
+async def sql(fake: FakeCluster, **params: Any) -> Finding:
+    return await Sql().look(fake, "shop", (target(DATABASE),), params, since=later(0))
+
+
+async def test_a_primary_that_answers_passes_and_is_asked_without_a_shell() -> None:
+    fake = a_database(PRIMARY)
+    assert (await sql(fake, query="select 'a; b' from \"rows\"", database="app")).verdict is Verdict.PASS
+    (ran,) = fake.network.ran
+    assert ran[2][0] == "psql"
+    assert ran[2][-1] == "select 'a; b' from \"rows\"", "one argument, whatever is in it"
+    assert ran[2][ran[2].index("-d") + 1] == "app"
+
+
+@pytest.mark.parametrize(
+    ("answers", "params", "verdict", "words"),
+    [
+        ((PRIMARY, REPLICA), {}, Verdict.PASS, "db-0 answers and is the primary"),
+        ((PRIMARY, PRIMARY), {}, Verdict.FAIL, "more than one is a primary: db-0, db-1"),
+        ((REPLICA, REPLICA), {}, Verdict.FAIL, "every server is in recovery"),
+        ((REPLICA,), {"recovery": True}, Verdict.PASS, "answers"),
+        ((PRIMARY,), {"expect": "1"}, Verdict.PASS, "answers"),
+        ((PRIMARY,), {"expect": "2"}, Verdict.FAIL, "something else than was expected"),
+        (
+            (Ran(2, "", 'psql: error: connection to "x" failed'),),
+            {},
+            Verdict.FAIL,
+            "ended with 2",
+        ),
+        ((Ran(None, "", ""),), {}, Verdict.FAIL, "could not be run"),
+        ((Ran(1, "", "x"), PRIMARY), {}, Verdict.PASS, "db-1 answers"),
+        ((Waiting("ExecTimedOut", "it had not ended"),), {}, Verdict.UNKNOWN, "ExecTimedOut"),
+    ],
+)
+async def test_what_servers_say_is_judged(answers: Any, params: Any, verdict: Verdict, words: str) -> None:
+    found = await sql(a_database(*answers), **params)
+    assert found.verdict is verdict, found
+    assert words in found.message
+
+
+async def test_nobody_ready_is_unknown() -> None:
+    assert (await sql(a_database(PRIMARY, ready=False))).verdict is Verdict.UNKNOWN
+    assert (await sql(FakeCluster(DATABASE))).verdict is Verdict.UNKNOWN
+
+
+async def test_no_answer_and_no_part_of_an_error_that_may_be_a_row_is_told() -> None:
+    secret = "hunter2"
+    error = Ran(1, "", f'ERROR:  duplicate key value "{secret}" in query')
+    for answer in (Ran(0, f"primary\n{secret}\n"), error):
+        found = await sql(a_database(answer), expect="other")
+        assert found.verdict is Verdict.FAIL
+        assert secret not in found.message
+
+
+async def logs(text: str, **params: Any) -> Finding:
+    fake = a_database(PRIMARY)
+    fake.network.logs = {("db-0", "web"): text}
+    given = {"patterns": ["FATAL", "panic:"], **params}
+    return await Logs().look(fake, "shop", (target(DATABASE),), given, since=later(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "params", "verdict"),
+    [
+        ("all is well\n", {}, Verdict.PASS),
+        ("", {}, Verdict.PASS),
+        ("one fatal thing\n", {}, Verdict.FAIL),
+        ("one fatal thing\n", {"atMost": 1}, Verdict.PASS),
+        ("FATAL\nPANIC: x\n", {"atMost": 1}, Verdict.FAIL),
+        ("x" * MOST_BYTES, {}, Verdict.UNKNOWN),
+        ("fatal\n" + "x" * MOST_BYTES, {}, Verdict.FAIL),
+    ],
+)
+async def test_lines_with_a_text_are_counted_and_never_told(text: str, params: Any, verdict: Verdict) -> None:
+    found = await logs(text, **params)
+    assert found.verdict is verdict, found
+    assert "thing" not in found.message
+
+
+async def test_logs_of_no_pod_are_unknown() -> None:
+    found = await Logs().look(FakeCluster(DATABASE), "shop", (target(DATABASE),), {"patterns": ["x"]}, since=later(0))
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def a_job(name: str, seconds: float, ended: str = "", owner: str = "integrity") -> dict[str, Any]:
+    reference = {"kind": "CronJob", "name": owner, "uid": "u", "controller": True, "apiVersion": "batch/v1"}
+    meta = {
+        "name": name,
+        "namespace": "shop",
+        "creationTimestamp": stamp(later(seconds)),
+        "ownerReferences": [reference],
+    }
+    status = {"conditions": [{"type": ended, "status": "True"}]} if ended else {}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "verdict"),
+    [
+        ([], Verdict.UNKNOWN),
+        ([a_job("a", 5, "Complete")], Verdict.PASS),
+        ([a_job("a", 5, "Failed")], Verdict.FAIL),
+        ([a_job("a", 5)], Verdict.UNKNOWN),
+        ([a_job("a", -5, "Complete")], Verdict.UNKNOWN),
+        ([a_job("a", 5, "Complete", owner="other")], Verdict.UNKNOWN),
+        ([a_job("a", 5, "Failed"), a_job("b", 9, "Complete")], Verdict.PASS),
+        ([a_job("a", 5, "Complete"), a_job("b", 9)], Verdict.UNKNOWN),
+    ],
+)
+async def test_the_newest_job_since_the_last_action_is_what_counts(jobs: list[Any], verdict: Verdict) -> None:
+    found = await JobVerdict().look(FakeCluster(*jobs), "shop", (), {"cronJob": "integrity"}, since=later(0))
+    assert found.verdict is verdict, found

@@ -1,8 +1,8 @@
 """runJob, snapshotVolumes and restore on a real API server with its own controllers.
 
 Jobs, StatefulSets and claims are Kubernetes' own; pods have no node, so their status is written here as a
-kubelet would. VolumeSnapshot, Velero and CloudNativePG are CRDs of our own (tests_support/crds) whose status
-is written as their documentation says.
+kubelet would. VolumeSnapshot, Velero and CloudNativePG have their real CRDs, where the Go proxy has them
+(tests_support/upstream_crds); their status is written as their documentation says.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from incident_operator.actions.contract import Action, Occasion
+from incident_operator.actions.failover import Failover
 from incident_operator.actions.restore import Restore
 from incident_operator.actions.run_job import RunJob
 from incident_operator.actions.snapshot_volumes import SnapshotVolumes
@@ -25,11 +26,11 @@ from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release, Settlement, Standing
-from tests_support.cluster import ROOT, Kubectl, Namespace
+from tests_support import upstream_crds
+from tests_support.cluster import Kubectl, Namespace
 from tests_support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
-CRDS = ROOT / "tests/tests_support/crds"
 GROUPS = ("snapshot.storage.k8s.io", "velero.io", "postgresql.cnpg.io")
 Object = dict[str, Any]
 
@@ -37,7 +38,7 @@ Object = dict[str, Any]
 @pytest.fixture(scope="module")
 def data_crds(kubectl: Kubectl) -> Iterator[None]:
     """The three APIs, for as long as these tests run."""
-    kubectl("apply", "--server-side", "-f", str(CRDS))
+    kubectl("apply", "--server-side", *upstream_crds.flags())
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
     def served() -> bool:
@@ -45,7 +46,7 @@ def data_crds(kubectl: Kubectl) -> Iterator[None]:
 
     eventually(served, within=30, what="the groups in discovery")
     yield
-    kubectl("delete", "-f", str(CRDS), "--wait=true", "--timeout=60s")
+    kubectl("delete", *upstream_crds.flags(), "--wait=true", "--timeout=60s")
 
 
 @pytest.fixture
@@ -293,17 +294,37 @@ async def test_cloud_native_pg_recovers_a_new_cluster_beside_the_old_one(
     with pytest.raises(Refused, match="phase is pending"):
         await stage.plan("Cluster", "pg", params)
     stage.says("backups.postgresql.cnpg.io", "base", {"phase": "completed", "stoppedAt": stamp(2)})
+    before = namespace.get("clusters.postgresql.cnpg.io", "pg")["spec"]
     entries = await stage.make(await stage.plan("Cluster", "pg", params))
     name = entries[0].change.target.name
     there = namespace.get("clusters.postgresql.cnpg.io", name)["spec"]
     recovery = {"backup": {"name": "base"}, "database": "orders", "owner": "shop"}
-    assert there == {
-        **{key: spec[key] for key in ("instances", "imageName", "storage")},
-        "bootstrap": {"recovery": recovery},
-    }
+    taken = ("instances", "imageName", "storage")
+    assert {key: there[key] for key in taken} == {key: before[key] for key in taken}
+    assert there["bootstrap"] == {"recovery": recovery}
+    assert "backup" not in there, "two clusters that archive to one place would destroy the first one's archive"
     for status in ({"phase": "Setting up primary"}, {"phase": "Cluster in healthy state", "readyInstances": 1}):
         stage.says("clusters.postgresql.cnpg.io", name, status)
         assert (await stage.settle(entries)).state == "Pending"
     stage.says("clusters.postgresql.cnpg.io", name, {"phase": "Cluster in healthy state", "readyInstances": 2})
     assert (await stage.settle(entries)).state == "Settled"
-    assert namespace.get("clusters.postgresql.cnpg.io", "pg")["spec"] == spec
+    assert namespace.get("clusters.postgresql.cnpg.io", "pg")["spec"] == before
+
+
+async def test_cloud_native_pg_promotes_a_healthy_replica(cluster: ClusterGateway, namespace: Namespace) -> None:
+    stage = Stage(cluster, namespace, Failover())
+    kind, healthy = "clusters.postgresql.cnpg.io", "Cluster in healthy state"
+    namespace.apply(made("Cluster", "pg", "postgresql.cnpg.io/v1", spec={"instances": 2, "storage": {"size": "1Gi"}}))
+    names = ["pg-1", "pg-2"]
+    now = {"currentPrimary": "pg-1", "targetPrimary": "pg-1", "phase": healthy, "instanceNames": names}
+    stage.says(kind, "pg", {**now, "instancesStatus": {"healthy": ["pg-1"]}})
+    with pytest.raises(Refused, match="no healthy replica"):
+        await stage.plan("Cluster", "pg", {"cloudNativePG": {}})
+    stage.says(kind, "pg", {"instancesStatus": {"healthy": names}})
+    entries = await stage.make(await stage.plan("Cluster", "pg", {"cloudNativePG": {}}))
+    status = namespace.get(kind, "pg")["status"]
+    assert (status["targetPrimary"], status["phase"]) == ("pg-2", "Switchover in progress")
+    assert (await stage.settle(entries)).state == "Pending"
+    assert await stage.standing(entries[0].change) is Standing.AFTER
+    stage.says(kind, "pg", {"currentPrimary": "pg-2", "phase": healthy})
+    assert (await stage.settle(entries)).state == "Settled"

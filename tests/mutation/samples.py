@@ -85,7 +85,7 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "cancel": False,
             "suspend": False,
             "expiresAfter": "4h",
-            "recovery": {"planRef": {"name": "shop"}},
+            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
             "confirmed": ["users"],
         }
         for step, check in pairs()

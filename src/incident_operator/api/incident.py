@@ -58,6 +58,9 @@ class Recovery(Model):
     plan_ref: PlanRef | None = None
     """The RecoveryPlan to follow. Default: the workloads that carry the label incident-operator.dev/tier, in the \
 order database, api, bot, frontend, auxiliary."""
+    verification: Literal["Gates", "Standard"] = "Gates"
+    """What must be true in the end: the Gates of the tiers, or the guide's Standard list over all of them: health, \
+key functionality (every http and sql gate once more), few errors in logs, and a person's word that users are back."""
 
 
 class IncidentSpec(Model):

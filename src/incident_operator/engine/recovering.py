@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from incident_operator.api import names
 from incident_operator.api.schema import parse_duration
@@ -16,10 +16,12 @@ from incident_operator.planning.recovery import (
     ROLLED_OUT,
     SCALED,
     SUSPENDED,
+    USER_ACCESS,
     Tier,
     Workload,
     by_label,
     default_gates,
+    standard_gates,
     waves,
 )
 from incident_operator.planning.rights import Rule
@@ -45,6 +47,8 @@ async def steps(cluster: Cluster, reader: Reader, namespace: str, wishes: Wishes
     found = [wish for tier in reversed(tiers) for wish in _stop(tier)]
     for tier in tiers:
         found += _bring_back(tier, namespace)
+    if wishes.standard:
+        found += _standard(tiers)
     taken = {wish.name for wish in wishes.steps}
     for wish in found:
         if wish.name in taken:
@@ -172,6 +176,38 @@ def _bring_back(tier: Tier, namespace: str) -> list[StepWish]:
             _wish(tier, f"gates-{tier.name}", GATES, (), gates=tier.gates, expected_seconds=tier.expected_seconds)
         )
     return found
+
+
+def _standard(tiers: Sequence[Tier]) -> list[StepWish]:
+    """The guide's list of what must be true in the end: what can be looked at, then a person's word."""
+    looked = [StandardStep("verification", standard_gates(tiers), max(tier.timeout_seconds for tier in tiers))]
+    asked = StandardStep(USER_ACCESS.name, (USER_ACCESS,), ASK_SECONDS)
+    return [
+        StepWish(
+            name=each.name,
+            phase="Recovery",
+            action=GATES,
+            params={},
+            targets=(),
+            release=None,
+            stage="",
+            timeout_seconds=each.seconds,
+            on_failure="Halt",
+            expires_seconds=0.0,
+            approval="ByPolicy",
+            gates=each.gates,
+        )
+        for each in (*looked, asked)
+        if each.gates
+    ]
+
+
+class StandardStep(NamedTuple):
+    """One step of the standard verification."""
+
+    name: str
+    gates: tuple[CheckWish, ...]
+    seconds: float
 
 
 def _start(tier: Tier, wave: tuple[Workload, ...], turn: str) -> list[StepWish]:

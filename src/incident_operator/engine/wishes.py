@@ -56,6 +56,8 @@ class Wishes:
     checks: tuple[CheckWish, ...]
     recovery: str | None
     """The RecoveryPlan to follow; empty: what labels tell; None: no recovery."""
+    standard: bool
+    """Whether the guide's list is looked at when all tiers are back."""
     confirmed: frozenset[str]
     """What a person has confirmed."""
     release: bool
@@ -148,6 +150,7 @@ def read(incident: Manifest) -> Wishes:
         steps=tuple(steps),
         checks=tuple(check_wish(raw, namespace, targets) for raw in spec.get("verification") or ()),
         recovery=None if recovery is None else (recovery.get("planRef") or {}).get("name", ""),
+        standard=(recovery or {}).get("verification") == "Standard",
         confirmed=frozenset(spec.get("confirmed") or ()),
         release=bool(spec.get("release", False)),
         cancel=bool(spec.get("cancel", False)),

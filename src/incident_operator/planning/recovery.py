@@ -20,6 +20,12 @@ SCALED = frozenset({"Deployment", "StatefulSet"})
 SUSPENDED = frozenset({"CronJob"})
 """Kinds that are stopped by being suspended."""
 ROLLED_OUT = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+FUNCTIONS = frozenset({"http", "sql"})
+"""Checks that ask what users ask."""
+ERRORS = ("error", "fatal", "panic", "exception")
+FEW = 10
+"""Lines with one of these that an application may well log when what it needs comes back."""
+MOST_NAME = 63
 STEADY_SECONDS = 5.0
 """How long the gates of a tier that names none must hold."""
 
@@ -111,3 +117,29 @@ def default_gates(refs: Sequence[Ref]) -> tuple[CheckWish, ...]:
         CheckWish("rollout", "rollout", {}, rolled, STEADY_SECONDS, 0.0),
         CheckWish("pods-ready", "podsReady", {}, rolled, STEADY_SECONDS, 0.0),
     )
+
+
+def standard_gates(tiers: Sequence[Tier]) -> tuple[CheckWish, ...]:
+    """What of the guide's list ("Verification") can be looked at, over all tiers: health, key functionality, logs.
+
+    Performance is what the http gates measure themselves: there is no level from before to compare with.
+    """
+    rolled = tuple(dict.fromkeys(ref for tier in tiers for ref in tier.refs(ROLLED_OUT)))
+    functions = tuple(
+        dataclasses.replace(gate, name=f"{tier.name}-{gate.name}"[:MOST_NAME])
+        for tier in tiers
+        for gate in tier.gates
+        if gate.kind in FUNCTIONS
+    )
+    seen = (
+        CheckWish("health-checks", "podsReady", {}, rolled, STEADY_SECONDS, 0.0),
+        *functions,
+        CheckWish("no-errors-in-logs", "logs", {"patterns": list(ERRORS), "atMost": FEW}, rolled, 0.0, 0.0),
+    )
+    return seen if rolled else functions
+
+
+USER_ACCESS = CheckWish(
+    "user-access", "confirm", {"question": "Can users do again what they could before?"}, (), 0.0, 0.0
+)
+"""The last word is a person's: no check knows what users see."""

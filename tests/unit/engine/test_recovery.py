@@ -133,6 +133,29 @@ async def test_what_has_no_replicas_when_it_begins_is_brought_to_those_the_plan_
     assert {name: app.count(name) for name in ("db", "api", "bot", "web")} == {"db": 1, "api": 3, "bot": 4, "web": 2}
 
 
+async def test_the_standard_verification_looks_at_all_tiers_at_once_and_then_asks_a_person() -> None:
+    http = {"name": "answers", "http": {"service": "api", "port": "http", "path": "/"}}
+    recovery = {"planRef": {"name": "shop"}, "verification": "Standard"}
+    app = Application(recovery=recovery, plan={"tiers": plan_of(gates=[http])})
+    app.fake.network.answers["shop", "api"] = (200, 3)
+    app.fake.network.logs["web-0", "web"] = "error\n" * 11
+    await app.look(LONG)
+    assert gates(app, "verification") == {"health-checks": "Pass", "api-answers": "Pass", "no-errors-in-logs": "Fail"}
+    assert gates(app, "user-access") == {}, "nobody is asked before all is well"
+    app.fake.network.logs.clear()
+    await app.look(20)
+    assert app.ready == "Progressing"
+    assert gates(app, "user-access") == {"user-access": "Unknown"}
+    await app.change(confirmed=["user-access"])
+    await app.look(10)
+    assert app.ready == "Resolved"
+
+
+def gates(app: Application, name: str) -> dict[str, str]:
+    step = next(step for step in app.status["steps"] if step["name"] == name)
+    return {gate["name"]: gate["verdict"] for gate in step.get("gates", [])}
+
+
 async def test_a_cancelled_recovery_gives_back_what_it_had_stopped() -> None:
     app = Application(broken={"db"})
     await app.look(20)

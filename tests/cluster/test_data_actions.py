@@ -39,10 +39,13 @@ Object = dict[str, Any]
 def data_crds(kubectl: Kubectl) -> Iterator[None]:
     """The three APIs, for as long as these tests run."""
     kubectl("apply", "--server-side", *upstream_crds.flags())
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
     def served() -> bool:
-        return {*GROUPS} <= {each["name"] for each in json.loads(kubectl("get", "--raw", "/apis"))["groups"]}
+        # kubectl wait fails at once where a CRD is so new that its status has no conditions.
+        wait = kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        return wait.returncode == 0 and {*GROUPS} <= {
+            each["name"] for each in json.loads(kubectl("get", "--raw", "/apis"))["groups"]
+        }
 
     eventually(served, within=30, what="the groups in discovery")
     yield
@@ -311,6 +314,7 @@ async def test_cloud_native_pg_recovers_a_new_cluster_beside_the_old_one(
     assert namespace.get("clusters.postgresql.cnpg.io", "pg")["spec"] == before
 
 
+@pytest.mark.usefixtures("data_crds")
 async def test_cloud_native_pg_promotes_a_healthy_replica(cluster: ClusterGateway, namespace: Namespace) -> None:
     stage = Stage(cluster, namespace, Failover())
     kind, healthy = "clusters.postgresql.cnpg.io", "Cluster in healthy state"

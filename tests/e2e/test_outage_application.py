@@ -64,6 +64,7 @@ def test_a_database_that_is_killed_by_force_comes_back_with_every_acknowledged_r
     assert psql(shop, "select 1") == "1"
 
 
+@pytest.mark.slow  # the scenarios of test_outage do it with the operator
 def test_what_asks_the_api_counts_its_answers_and_shows_the_highest_row(shop: Namespace) -> None:
     rows = written(shop, 1)
     pod = shop.list("pods", "app=exporter")[0]["metadata"]["name"]
@@ -77,6 +78,7 @@ def test_what_asks_the_api_counts_its_answers_and_shows_the_highest_row(shop: Na
     assert int(metrics()['http_requests_total{code="200",version=""}']) > 0
 
 
+@pytest.mark.slow  # the scenarios of test_outage do it with the operator
 def test_the_integrity_job_finds_a_row_and_an_index_that_are_not_as_they_were_written(shop: Namespace) -> None:
     rows = written(shop)
     assert run_job(shop, "integrity", "integrity-before") == (True, "rows whose checksum does not hold: 0\n")
@@ -98,6 +100,7 @@ def test_the_integrity_job_finds_a_row_and_an_index_that_are_not_as_they_were_wr
     assert run_job(shop, "integrity", "integrity-mended")[0]
 
 
+@pytest.mark.slow  # the scenarios of test_outage do it with the operator
 def test_a_dump_is_restored_into_a_fresh_volume_and_the_old_one_is_kept(shop: Namespace) -> None:
     before = written(shop)
     completed, said = run_job(shop, "dump", "dump-1")
@@ -122,6 +125,7 @@ def test_a_dump_is_restored_into_a_fresh_volume_and_the_old_one_is_kept(shop: Na
     assert written(shop).loss().missing == ()
 
 
+@pytest.mark.slow  # the scenarios of test_outage do it with the operator
 def test_a_replica_streams_and_is_promoted_when_the_primary_is_gone(shop: Namespace) -> None:
     shop.apply(*manifests(shop, "replica.yaml"))
     rollout(shop, "statefulset/db-replica", within=120)

@@ -78,7 +78,7 @@ class Restore:
         "job": dict.fromkeys(sorted(RunJob.kinds), jobs.ASKS),
     }
     elsewhere: ClassVar[Mapping[str, str]] = {"velero": "namespace"}
-    release: ClassVar[Release] = Release.MANUAL
+    release: ClassVar[Release] = Release.NEVER
     reversible: ClassVar[bool] = True
     destructive: ClassVar[bool] = False
 

@@ -41,11 +41,11 @@ class JobVerdict:
         if not mine:
             return unknown(f"no Job of CronJob {name} was made since {since:%H:%M:%S}")
         job = max(mine, key=_made)
-        ended = _ended(job)
+        ended, reason = _ended(job)
         if ended == "Complete":
             return Finding(Verdict.PASS, f"Job {job['metadata']['name']} has completed")
         if ended == "Failed":
-            return Finding(Verdict.FAIL, f"Job {job['metadata']['name']} has failed")
+            return Finding(Verdict.FAIL, f"Job {job['metadata']['name']} has failed: {reason or 'no reason given'}")
         return unknown(f"Job {job['metadata']['name']} has not ended yet")
 
 
@@ -59,6 +59,8 @@ def _made(job: Manifest) -> datetime:
     return found or datetime.fromtimestamp(0).astimezone()
 
 
-def _ended(job: Manifest) -> str:
+def _ended(job: Manifest) -> tuple[str, str]:
+    """How it ended, with the controller's one-word reason (``BackoffLimitExceeded``); empty as long as it has not."""
     conditions = (job.get("status") or {}).get("conditions") or ()
-    return next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), "")
+    ends = (each for each in conditions if each["type"] in ("Complete", "Failed") and each["status"] == "True")
+    return next(((each["type"], str(each.get("reason") or "")) for each in ends), ("", ""))

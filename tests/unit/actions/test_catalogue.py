@@ -119,8 +119,8 @@ def test_a_rollback_is_never_rolled_forward_again_and_the_others_go_back() -> No
         "pauseAutoscaling": Release.ON_RESOLVE,
         "runJob": Release.NEVER,
         "snapshotVolumes": Release.NEVER,
-        "restore": Release.MANUAL,
-        "failover": Release.MANUAL,
+        "restore": Release.NEVER,
+        "failover": Release.NEVER,
     }
     reversible = {name for name, action in CATALOGUE.items() if action.reversible}
     assert reversible == {"scale", "isolate", "suspend", "pauseAutoscaling", "restore"}

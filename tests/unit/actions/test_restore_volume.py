@@ -115,7 +115,7 @@ async def test_undo_points_back_to_the_old_claim_and_keeps_the_new_one() -> None
     assert claims(fake) == ["data"]
     assert fake.at(CLAIM, changes[0].target.name)
     assert await put_back(fake, changes) == [], "once is enough"
-    assert (RESTORE.release, RESTORE.reversible) == (Release.MANUAL, True)
+    assert (RESTORE.release, RESTORE.reversible) == (Release.NEVER, True)
 
 
 async def test_a_volume_that_somebody_moved_in_between_is_not_overwritten() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -57,6 +58,8 @@ CUSTOM = (names.GROUP, "keda.sh", "velero.io", "postgresql.cnpg.io", "snapshot.s
 KEPT = ("uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 """What the server keeps, whatever a patch says."""
 GRACE_SECONDS = 30
+CONFIG_KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}(?<!^\.)")
+"""Not `.`, and nothing that begins with two dots."""
 PATCH_FAILED = 422
 """Where it names no field, an operation of a JSON patch did not fit."""
 
@@ -194,6 +197,7 @@ class Store:
         ref, there = request.ref, self.read(request.ref)
         new = _patched(there, request)
         _keep_immutable(request, there, _with_status(new))
+        _refuse_bad_keys(ref.kind, new)
         if is_counted(resource(ref.kind)) and _counts(ref.kind, there, new):
             new["metadata"]["generation"] = there["metadata"].get("generation", 0) + 1
         after: Object | None = there
@@ -367,3 +371,11 @@ def _counts(kind: str, old: Object, new: Object) -> bool:
 def _is_graceful(thing: Manifest) -> bool:
     """Whether a deletion waits for a kubelet: the pod has been given to a node."""
     return thing["kind"] == "Pod" and bool(thing["spec"].get("nodeName"))
+
+
+def _refuse_bad_keys(kind: str, new: Object) -> None:
+    """A ConfigMap's keys are file names (apimachinery ``IsConfigMapKey``)."""
+    bad = sorted(key for key in new.get("data") or {} if not CONFIG_KEY.fullmatch(key)) if kind == "ConfigMap" else []
+    if bad:
+        why = f'data[{bad[0]}]: Invalid value: "{bad[0]}": a valid config key must consist of alphanumeric characters'
+        raise RefusedError(422, "Invalid", f'{kind} "{new["metadata"]["name"]}" is invalid: {why}', f"data[{bad[0]}]")

@@ -194,11 +194,11 @@ def test_a_failed_step_that_is_to_release_does(stage: Stage) -> None:
 
 
 def test_text_that_looks_like_code_is_only_text(stage: Stage) -> None:
-    hostile = "{{ 7 * 7 }} $(reboot) `id` \u202e ../../etc %s\n---\nkind: Secret"
+    hostile = "{{ 7000001 * 7000001 }} $(reboot) `id` \u202e ../../etc %s\n---\nkind: Secret"
     stage.namespace.apply(incident("text", title=hostile, description=hostile, targets=[WEB], containment=[NONE]))
     assert rest(stage.namespace, "text")["Ready"][1] == "Contained"
     assert stage.namespace.incident("text")["spec"]["title"] == hostile
-    assert "49" not in json.dumps(stage.namespace.incident("text")["status"]["timeline"])
+    assert str(7000001 * 7000001) not in json.dumps(stage.namespace.incident("text")["status"]["timeline"])
     stage.goes_back("text")
 
 

@@ -28,8 +28,10 @@ Notice = Callable[[Key, Urgency | None, Manifest | None], None]
 Called in kopf's thread.
 """
 
-SAID_BETTER = ("OS signals are ignored", "has failed: ", "Connector is closed")
-"""What kopf says of itself where we say it: who handles signals, and (with two tracebacks) that a watch ended."""
+SAID_BETTER = ("OS signals are ignored", "has failed: ", "Connector is closed", "TCP closed; ")
+"""What kopf says of itself where we say it: who handles signals, that a watch ended (with two tracebacks), and
+that a request did not get its answer because kopf has closed its connections on its way out.
+"""
 ATTEMPT, ATTEMPT_SECONDS = "Request attempt #", 30.0
 
 
@@ -122,11 +124,13 @@ class _News(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is worth a line."""
         said = record.getMessage()
+        if any(text in said for text in SAID_BETTER):
+            return False
         if said.startswith(ATTEMPT):
             if record.created < self.heard_at + ATTEMPT_SECONDS:
                 return False
             self.heard_at = record.created
-        return not any(text in said for text in SAID_BETTER)
+        return True
 
 
 def quieten() -> None:
@@ -135,6 +139,7 @@ def quieten() -> None:
     for module in (
         "_core.reactor.running",
         "_core.reactor.orchestration",
+        "_core.reactor.observation",
         "_cogs.clients.watching",
         "_cogs.clients.fetching",
     ):

@@ -165,6 +165,17 @@ def test_the_settings_keep_kopf_from_writing_and_from_killing_this_process() -> 
     assert found.queueing.worker_limit is None
 
 
+def test_what_kopf_says_of_the_connections_it_closes_on_its_way_out_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch.quieten()
+    logger = logging.getLogger("kopf._core.reactor.observation")
+    logger.error("Request attempt #1/5 failed; will retry: GET /apis -> ClientConnectionError('Connector is closed.')")
+    logger.error("Request attempt #1/5 failed; TCP closed; will re-authenticate: GET /api/v1")
+    logger.error("Request attempt #1/5 failed; will retry: GET /api/v1 -> TimeoutError()")
+    assert [record.getMessage()[-14:] for record in caplog.records] == ["TimeoutError()"]
+
+
 def test_of_failing_requests_one_line_in_half_a_minute_is_enough(caplog: pytest.LogCaptureFixture) -> None:
     watch.quieten()
     watch.quieten()

@@ -1,0 +1,1 @@
+"""The mouth: what is told to people outside of the cluster."""

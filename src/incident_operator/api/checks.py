@@ -26,7 +26,7 @@ from incident_operator.api.schema import (
 )
 from incident_operator.api.targets import MOST_TARGETS, Target
 
-CHECKS = ("rollout", "podsReady", "http", "confirm", "sql", "logs", "job")
+CHECKS = ("rollout", "podsReady", "http", "confirm", "sql", "logs", "job", "promql", "tcp", "alertResolved")
 
 
 class Rollout(Model):
@@ -108,6 +108,56 @@ class Confirm(Model):
     """What the person is asked, such as: can users log in again?"""
 
 
+Decimal = Annotated[
+    str, StringConstraints(pattern=r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?$", max_length=32)
+]
+COMPARED = ("lessThan", "greaterThan", "equalTo")
+
+
+class PromQl(Model):
+    """A Prometheus' answer to a query is below, above or equal to a number; no answer is Unknown."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(one_of(COMPARED)))
+
+    query: Query
+    """PromQL. Its window begins at the last action: until it is over the check is Unknown."""
+    less_than: Decimal | None = None
+    """Every value of the answer must be below this, like "0.01"."""
+    greater_than: Decimal | None = None
+    """Every value of the answer must be above this."""
+    equal_to: Decimal | None = None
+    """Every value of the answer must be this."""
+    server: Label | None = None
+    """The Prometheus to ask, by its name in the operator's configuration. Default: the first."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        exactly_one(self, COMPARED)
+        return self
+
+
+class Tcp(Model):
+    """A Service's pods accept TCP connections; tried from the operator's pod."""
+
+    service: Label
+    """Name of the Service, in the namespace of the Incident."""
+    port: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=15)]
+    """Port of the Service: its name, or its number in quotes."""
+    timeout: Duration = "2s"
+    """How long one connection may take, between 100ms and 30s."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(between("timeout", "100ms", "30s")))
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        check_between("timeout", self.timeout, 0.1, 30)
+        return self
+
+
+class AlertResolved(Model):
+    """None of the alerts that the Incident was made from fires any more."""
+
+
 class Gate(Model):
     """What must be true before the next tier begins: a name, exactly one check, and for how long it must hold."""
 
@@ -127,6 +177,12 @@ class Gate(Model):
     """No, or few, of some texts were logged since the last action."""
     job: JobVerdict | None = None
     """The newest Job of a CronJob has completed."""
+    promql: PromQl | None = None
+    """A Prometheus' answer to a query is below, above or equal to a number."""
+    tcp: Tcp | None = None
+    """A Service's pods accept TCP connections."""
+    alert_resolved: AlertResolved | None = None
+    """None of the Incident's alerts fires any more."""
     confirm: Confirm | None = None
     """A person has said so."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None

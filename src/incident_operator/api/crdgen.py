@@ -16,6 +16,7 @@ from incident_operator.api.incident import IncidentSpec
 from incident_operator.api.ledger import IncidentLedgerSpec
 from incident_operator.api.policy import ResponsePolicySpec
 from incident_operator.api.recovery import RecoveryPlanSpec
+from incident_operator.api.runbook import RunbookSpec
 from incident_operator.api.schema import Model
 from incident_operator.api.status import IncidentStatus
 
@@ -152,6 +153,22 @@ KINDS = (
             _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
         ),
         short=("rplan",),
+    ),
+    *(
+        Kind(
+            prefix + "Runbook",
+            prefix.lower() + "runbooks",
+            "A Runbook says what an alert looks like, what to do about it, and whom to tell.",
+            RunbookSpec,
+            (
+                _column("Type", ".spec.type", "What sort of incident it is for"),
+                _column("Severity", ".spec.severity", "How bad it is"),
+                _column("Alerts", ".spec.triggers[*].alert", "The alerts that it answers"),
+                _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
+            ),
+            scope=scope,
+        )
+        for prefix, scope in (("", "Namespaced"), ("Cluster", "Cluster"))
     ),
     Kind(
         "IncidentApproval",

@@ -22,6 +22,7 @@ from incident_operator.api.schema import (
     check_between,
     validated_by,
 )
+from incident_operator.api.signals import Escalations, RunbookRef, Signals, Source
 from incident_operator.api.steps import ACTIONS, KINDS, Steps
 from incident_operator.api.targets import MOST_TARGETS, Target
 
@@ -39,7 +40,8 @@ def _kinds_rule(action: str, field: str, kinds: tuple[str, ...]) -> Rule:
     listed = ", ".join(f"'{kind}'" for kind in kinds)
     return Rule(
         rule=f"!has(self.{field}) || self.{field}.all(s, !has(s.{action}) || "
-        f"(has(s.targets) ? s.targets.all(t, t.kind in [{listed}]) : self.targets.all(t, t.kind in [{listed}])))",
+        f"(has(s.targets) ? s.targets.all(t, t.kind in [{listed}]) : "
+        f"!has(self.targets) || self.targets.all(t, t.kind in [{listed}])))",
         message=f"{field}: {action} works on {', '.join(kinds)}; give the step targets of those kinds",
         field_path=f".{field}",
     )
@@ -71,8 +73,20 @@ class IncidentSpec(Model):
             *[
                 Rule(
                     rule="(has(self.containment) && self.containment.size() > 0) || "
-                    "(has(self.remediation) && self.remediation.size() > 0) || has(self.recovery)",
-                    message="nothing to do: give at least one step under containment or remediation, or recovery",
+                    "(has(self.remediation) && self.remediation.size() > 0) || has(self.recovery) || "
+                    "has(self.runbookRef) || has(self.source)",
+                    message="nothing to do: give at least one step under containment or remediation, or recovery, or "
+                    "runbookRef",
+                ),
+                Rule(
+                    rule="has(self.targets) || has(self.source)",
+                    message="targets: give at least one; only an Incident with a source may lack them, and waits",
+                ),
+                Rule(
+                    rule="self.severity <= oldSelf.severity || (has(self.severityReason) && "
+                    "(!has(oldSelf.severityReason) || self.severityReason != oldSelf.severityReason))",
+                    message="a severity is lowered only with a reason: say why in severityReason",
+                    field_path=".severity",
                 ),
                 Rule(
                     rule="!has(self.containment) || !has(self.remediation) || "
@@ -92,6 +106,7 @@ class IncidentSpec(Model):
                 ),
                 Rule(rule="!(self.release && self.cancel)", message="give release or cancel, not both"),
                 between("expiresAfter", "1s", "720h"),
+                between("holdFor", "1s", "24h"),
                 *(
                     _kinds_rule(action, field, kinds)
                     for field in ("containment", "remediation")
@@ -109,7 +124,10 @@ class IncidentSpec(Model):
     type: Literal["Security", "Outage", "Data", "Performance"]
     """What sort of incident it is: Security, Outage, Data or Performance."""
     severity: Severity
-    """How bad it is: SEV-1 (critical) to SEV-4 (low). Unsure means the higher one."""
+    """How bad it is: SEV-1 (critical) to SEV-4 (low). Unsure means the higher one. It may be raised at any time, and \
+lowered with a severityReason."""
+    severity_reason: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    """Why the severity was lowered."""
     mode: Literal["Observe", "Propose", "Enforce"] = "Enforce"
     """How far to go: Observe makes the plan only, Propose waits with it, Enforce carries it out."""
     reported_by: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
@@ -117,8 +135,21 @@ class IncidentSpec(Model):
     service_account_name: ObjectName | None = None
     """ServiceAccount of this namespace to act as, whose rights are the limit. Default: the policy's, else \
 incident-responder."""
-    targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)]
-    """The objects that it is about, in the namespace of the Incident."""
+    targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
+    """The objects that it is about, in the namespace of the Incident. An Incident made from an alert that names none \
+waits for a person to give them."""
+    runbook_ref: RunbookRef | None = None
+    """The Runbook whose steps, recovery, verification and escalation it takes over, where it has none itself."""
+    source: Source | None = None
+    """Where it comes from. Default: a person."""
+    signals: Signals | None = None
+    """The alerts it was made from; kept up to date by the operator. Nothing is begun once none of them fires."""
+    hold_for: Duration | None = None
+    """How long after its creation its alerts must still fire before the first change, like `2m`; between 1s and 24h."""
+    acknowledged_by: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """Who has taken it on: ends the escalation."""
+    escalation: Escalations | None = None
+    """Whom to tell when nobody has taken it on for so long. Default: the runbook's."""
     containment: Steps | None = None
     """What to do at once to stop the damage, in this order."""
     remediation: Steps | None = None
@@ -144,16 +175,19 @@ incident-responder."""
         check_between("expiresAfter", self.expires_after, 1, 30 * DAY_SECONDS)
         if self.release and self.cancel:
             raise ValueError("give release or cancel, not both")
-        if not steps and self.recovery is None:
-            raise ValueError("nothing to do: give at least one step under containment or remediation, or recovery")
+        check_between("holdFor", self.hold_for, 1, DAY_SECONDS)
+        if not (steps or self.recovery or self.runbook_ref or self.source):
+            raise ValueError("nothing to do: give at least one step, or recovery, or runbookRef")
+        if not (self.targets or self.source):
+            raise ValueError("targets: give at least one")
         if len({step.name for step in steps}) != len(steps):
             raise ValueError("the names of steps must be unique across containment and remediation")
         for step in steps:
             allowed = KINDS.get(step.action[0])
-            if allowed and any(target.kind not in allowed for target in step.targets or self.targets):
+            if allowed and any(target.kind not in allowed for target in step.targets or self.targets or ()):
                 raise ValueError(f"{step.action[0]} works on {', '.join(allowed)}")
         checks = self.verification or []
-        for listed in (self.targets, *(each.targets or () for each in (*steps, *checks))):
+        for listed in (self.targets or (), *(each.targets or () for each in (*steps, *checks))):
             _unique("targets", [(target.kind, target.name) for target in listed])
         _unique("verification", [check.name for check in self.verification or ()])
         return self

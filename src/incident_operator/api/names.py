@@ -35,6 +35,18 @@ INCIDENT_LABEL: Final = f"{GROUP}/incident"
 INCIDENT_UID: Final = f"{GROUP}/incident-uid"
 """Label on objects made for an Incident; the value is the Incident's UID."""
 
+SIGNAL: Final = f"{GROUP}/signal"
+"""Label on an Incident that an alert made: names what it is about, so that a further alert about it joins it."""
+
+ON_ALERT: Final = f"{GROUP}/on-alert"
+"""Annotation on a workload: alertname=runbook, separated by commas; an alert about it that names no runbook has it."""
+
+ON_ROLLOUT_FAILURE: Final = f"{GROUP}/on-rollout-failure"
+"""Annotation on a workload: the runbook of the Incident that opens when its rollout exceeds its progress deadline."""
+
+ON_CRASHLOOP: Final = f"{GROUP}/on-crashloop"
+"""Annotation on a workload: the runbook of the Incident that opens when its pods crash again and again."""
+
 ISOLATED: Final = f"{GROUP}/isolated"
 """Label on an isolated pod; the value is the UID of the Incident that isolates it."""
 

@@ -23,8 +23,8 @@ class Condition(Model):
     """One condition, as every Kubernetes API has them."""
 
     type: Word
-    """Ready, Reconciling, Stalled (as kstatus has them), Contained, Recovered; Paused, BlastRadiusExceeded, \
-ReleaseConflict while they hold."""
+    """Ready, Reconciling, Stalled (as kstatus has them), Contained, Recovered, SignalResolved; Paused, Overdue, \
+BlastRadiusExceeded, ReleaseConflict while they hold."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown. Unknown is never success."""
     reason: Word
@@ -140,6 +140,51 @@ class PlannedStep(Model):
     """How long it usually takes."""
 
 
+class Resolved(Model):
+    """What the Incident was resolved to: its runbook as it was then. Later edits of the runbook do not reach it."""
+
+    runbook: Text
+    """The runbook, as Kind/name."""
+    generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the runbook that was read."""
+    spec: Json | None = None
+    """What was taken from it, as JSON."""
+
+
+class Change(Model):
+    """Something that changed before the Incident began."""
+
+    what: Text
+    """The object, as Kind/name."""
+    at: Instant
+    """When it changed."""
+    by: Word | None = None
+    """Who or what changed it, as far as the cluster knows."""
+    summary: Text
+    """What changed."""
+    score: Annotated[int, Field(ge=0, le=100)]
+    """How well it fits: 100 is a change of the target itself just before the alert began."""
+    why: Text
+    """Why it fits."""
+
+
+class Triage(Model):
+    """What was found out about the Incident before anything was done."""
+
+    changes: Annotated[list[Change], Field(max_length=10)] | None = None
+    """What changed in the hours before, best fit first."""
+    affected: Names | None = None
+    """Services, and workloads that use them, which the targets serve."""
+    users: Word | None = None
+    """How many users are affected, by the runbook's query."""
+    data: Text | None = None
+    """What it means for data, by the runbook."""
+    business: Text | None = None
+    """What it means for the business, by the runbook."""
+    unknown: Names | None = None
+    """What could not be looked at, so that this may not be all."""
+
+
 class PlanStatus(Model):
     """What will be done, resolved to concrete objects and values."""
 
@@ -155,6 +200,8 @@ class PlanStatus(Model):
     """What that ServiceAccount must be allowed for the writes and for putting them back; checked before any."""
     created_at: Instant
     """When it was made."""
+    resolved: Resolved | None = None
+    """The runbook it was made from."""
     steps: Annotated[list[PlannedStep], Field(max_length=256)] | None = None
     """The steps, in the order they run."""
 
@@ -305,6 +352,8 @@ class IncidentStatus(Model):
     """Ready, with either Reconciling or Stalled or neither; Contained, Recovered, ReleaseConflict."""
     plan: PlanStatus | None = None
     """The plan, to be read before it is carried out."""
+    triage: Triage | None = None
+    """What was found out before anything was done."""
     policy: PolicyStatus | None = None
     """What the ResponsePolicies make of the plan, and who approved it."""
     steps: Annotated[list[StepStatus], Field(max_length=256)] | None = None
@@ -319,5 +368,11 @@ class IncidentStatus(Model):
     """What happened, in order."""
     timers: Timers | None = None
     """When it was detected, contained, mitigated, recovered and resolved (RFC 3339, UTC)."""
+    asked: Word | None = None
+    """Names what of the spec a person has asked for: alerts that come and go do not change it."""
+    overdue: Annotated[list[Word], Field(max_length=8)] | None = None
+    """The clocks of its severity that were said to be overdue."""
+    escalated: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)] | None = None
+    """Which of its escalations were made, by their place in the list."""
     last_handled_request: Word | None = None
     """The annotation incident-operator.dev/requested-at as it was last acted on."""

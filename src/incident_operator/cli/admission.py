@@ -27,7 +27,7 @@ ASKED = (
 
 def documents() -> list[dict[str, Any]]:
     """Every policy with its binding."""
-    return [*_creator(), *_planner(), *_reporter(), *_approver(), *_actions()]
+    return [*_creator(), *_planner(), *_author(), *_reporter(), *_approver(), *_actions()]
 
 
 def _policy(
@@ -84,7 +84,7 @@ def _policy(
 
 STEPS = " + ".join(f"(has(object.spec.{field}) ? object.spec.{field} : [])" for field in ("containment", "remediation"))
 CHECKED = "(has(object.spec.verification) ? object.spec.verification : [])"
-TARGETS = "(has(s.targets) ? s.targets : object.spec.targets)"
+TARGETS = "(has(s.targets) ? s.targets : (has(object.spec.targets) ? object.spec.targets : []))"
 RECOVERS_BY = {"scale": ("Deployment", "StatefulSet"), "suspend": ("CronJob",)}
 """What every recovery does by itself, whatever its plan says: stop the tiers, and start them again."""
 NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{OPERATOR}'")
@@ -190,6 +190,30 @@ def _planner() -> list[dict[str, Any]]:
     return _policy(
         "incident-operator-planner", "recoveryplans", validations, variables=variables, conditions=conditions
     )
+
+
+def _author() -> list[dict[str, Any]]:
+    """Who writes a runbook must themselves be allowed what its steps and checks do; cluster-wide for a ClusterRunbook.
+
+    A step that names no targets works on what an alert names: it may be of any kind.
+    """
+    made = []
+    for resource in ("runbooks", "clusterrunbooks"):
+        variables = [("steps", STEPS), ("checks", CHECKED)]
+        validations: list[dict[str, str]] = []
+        _asked(
+            variables,
+            validations,
+            lambda path, kinds: (
+                f"variables.steps.exists(s, {_field(path)} && "
+                f"(!has(s.targets) || s.targets.exists(t, t.kind in {kinds})))"
+            ),
+            lambda check: f"variables.checks.exists(c, has(c.{check}))",
+        )
+        conditions = [("changes-what-is-done", "request.operation == 'CREATE' || object.spec != oldObject.spec")]
+        name = f"incident-operator-author-{resource}"
+        made += _policy(name, resource, validations, variables=variables, conditions=conditions)
+    return made
 
 
 def _may(variable: str, what: str, rule: Rule) -> dict[str, str]:

@@ -28,6 +28,10 @@ class Resource:
 _ALL = (
     Resource("Incident", names.GROUP, names.VERSION, "incidents"),
     Resource("ResponsePolicy", names.GROUP, names.VERSION, "responsepolicies", namespaced=False),
+    Resource("Runbook", names.GROUP, names.VERSION, "runbooks"),
+    Resource("ClusterRunbook", names.GROUP, names.VERSION, "clusterrunbooks", namespaced=False),
+    Resource("VulnerabilityReport", "aquasecurity.github.io", "v1alpha1", "vulnerabilityreports"),
+    Resource("SelfSubjectReview", "authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False),
     Resource("RecoveryPlan", names.GROUP, names.VERSION, "recoveryplans"),
     Resource("IncidentApproval", names.GROUP, names.VERSION, "incidentapprovals"),
     Resource("IncidentLedger", names.GROUP, names.VERSION, "incidentledgers"),

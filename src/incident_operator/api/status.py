@@ -369,7 +369,7 @@ class IncidentStatus(Model):
     timers: Timers | None = None
     """When it was detected, contained, mitigated, recovered and resolved (RFC 3339, UTC)."""
     asked: Word | None = None
-    """Names what of the spec a person has asked for: alerts that come and go do not change it."""
+    """Names what the spec asks for: alerts that come and go, and other words for people, do not change it."""
     overdue: Annotated[list[Word], Field(max_length=8)] | None = None
     """The clocks of its severity that were said to be overdue."""
     escalated: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)] | None = None

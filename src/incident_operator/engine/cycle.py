@@ -6,12 +6,23 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from incident_operator.actions.contract import Action
 from incident_operator.api import names
 from incident_operator.checks.contract import Check
 from incident_operator.cluster.port import Cluster
-from incident_operator.engine import endings, ledgers, preparing, restoring, stepping, verifying, wishes
+from incident_operator.engine import (
+    endings,
+    hearing,
+    ledgers,
+    preparing,
+    resolving,
+    restoring,
+    stepping,
+    verifying,
+    wishes,
+)
 from incident_operator.engine.case import Case, Memory
 from incident_operator.engine.claims import Claims
 from incident_operator.engine.gate import Gate, Pause
@@ -147,7 +158,8 @@ class Engine:
         unsaved, memory.unsaved = memory.unsaved, None
         if unsaved is not None and unsaved[0] is incident:
             _, record, news = unsaved
-        wished = wishes.read(incident)
+        wished = wishes.read(incident, record.resolved)
+        record = dataclasses.replace(record, signals=(wished.signals.known, len(wished.signals.firing)))
         account = record.account or wished.service_account or names.RESPONDER
         hands = self._cluster.acting_as(key.namespace, account)
         return Case(
@@ -208,35 +220,57 @@ class Engine:
 
     async def _advance(self, case: Case) -> timedelta | None:
         """Plan if there is no plan for this spec, then go on with it."""
+        case.record = hearing.heard(case)
         generation, record = case.meta["generation"], case.record
-        if record.outcome in OVER:
+        if await self._ended(case):
+            return None
+        if hearing.stays_at_rest(case):
             case.change(generation=generation)
             await case.save()
-            return None
-        if case.wishes.cancel or case.wishes.release:
-            await endings.close(
-                case, self._actions, self._metrics, "Cancelled" if case.wishes.cancel else "Resolved", everything=True
-            )
-            return None
+            return _until_expiry(case)
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
-        if record.generation != generation:
+        if record.generation != generation and record.asked != case.wishes.asked:
             endings.reopen(case)
+        case.change(asked=case.wishes.asked)
         if asked != record.handled_request and record.plan_basis == case.wishes.basis and is_recovering(record):
             # A recovery that has begun is gone on with where it halted: planned anew it would stop what is up again.
-            case.record = resumed(dataclasses.replace(record, generation=generation, handled_request=asked))
+            case.record = resumed(dataclasses.replace(case.record, generation=generation, handled_request=asked))
             case.note("Resumed", "the steps that had failed are tried again")
         elif record.plan_basis != case.wishes.basis or asked != record.handled_request:
             if case.wishes.suspend:
                 await self._pause(case)
                 return None
-            pause = None if case.wishes.mode == "Observe" else await self._gate.busy(case)
+            pause = await self._plan(case, asked)
             if pause is not None:
                 return await self._wait(case, pause)
-            await self._preparer.plan(case, asked, self._ids.next_known(case.now))
         case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
         if not case.wishes.suspend and await endings.expire(case, self._actions):
             return None
         return await self._go_on(case)
+
+    async def _ended(self, case: Case) -> bool:
+        """Whether it is over, as it was already or because a person or its alerts say so."""
+        if case.record.outcome in OVER:
+            case.change(generation=case.meta["generation"])
+            await case.save()
+        elif case.wishes.cancel or case.wishes.release:
+            outcome: Literal["Cancelled", "Resolved"] = "Cancelled" if case.wishes.cancel else "Resolved"
+            await endings.close(case, self._actions, self._metrics, outcome, everything=True)
+        elif hearing.is_over_by_itself(case):
+            case.note("AlertResolved", "the alert was over before anything was done")
+            await endings.close(case, self._actions, self._metrics, "Resolved", everything=False)
+        else:
+            return False
+        return True
+
+    async def _plan(self, case: Case, asked: str) -> Pause | None:
+        """Make the plan, from the runbook as it is now; a Pause while another Incident has a target."""
+        case.change(resolved=await resolving.resolve(self._cluster, case.incident))
+        case.wishes = wishes.read(case.incident, case.record.resolved)
+        pause = None if case.wishes.mode == "Observe" else await self._gate.busy(case)
+        if pause is None:
+            await self._preparer.plan(case, asked, self._ids.next_known(case.now))
+        return pause
 
     async def _pause(self, case: Case) -> None:
         """Suspended before there is a plan."""

@@ -19,7 +19,17 @@ from incident_operator.planning.plan import (
     Verdict,
 )
 from incident_operator.planning.reach import Blast
-from incident_operator.planning.record import LIVE, CheckRecord, Condition, Moment, PolicyRecord, Record, StepRecord
+from incident_operator.planning.record import (
+    LIVE,
+    CheckRecord,
+    Condition,
+    Moment,
+    PolicyRecord,
+    Record,
+    Resolved,
+    StepRecord,
+    Triage,
+)
 
 
 def _blast_from(raw: Mapping[str, Any]) -> Blast:
@@ -47,6 +57,25 @@ def _policy_from(raw: Mapping[str, Any] | None) -> PolicyRecord | None:
         tuple(raw.get("approvedBy", ())),
         raw.get("approvedAt", ""),
         raw.get("approvedPlan", ""),
+    )
+
+
+def _resolved_from(raw: Mapping[str, Any] | None) -> Resolved | None:
+    if not raw:
+        return None
+    return Resolved(raw["runbook"], raw.get("generation", 0), json.loads(raw.get("spec", "{}")))
+
+
+def _triage_from(raw: Mapping[str, Any] | None) -> Triage | None:
+    if not raw:
+        return None
+    return Triage(
+        tuple(raw.get("changes", ())),
+        tuple(raw.get("affected", ())),
+        raw.get("users", ""),
+        raw.get("data", ""),
+        raw.get("business", ""),
+        tuple(raw.get("unknown", ())),
     )
 
 
@@ -177,6 +206,11 @@ def from_incident(incident: Manifest, pages: Mapping[str, Mapping[str, Any]] | N
         plan_hash=plan.get("hash", ""),
         plan_generation=plan.get("generation", -1),
         plan_basis=plan.get("basis", ""),
+        resolved=_resolved_from(plan.get("resolved")),
+        triage=_triage_from(status.get("triage")),
+        asked=status.get("asked", ""),
+        overdue=dict.fromkeys(status.get("overdue", ()), ""),
+        escalated=tuple(status.get("escalated", ())),
         account=plan.get("serviceAccountName", ""),
         policy=_policy_from(status.get("policy")),
         exceeded=next((c.message for c in conditions if c.type == "BlastRadiusExceeded"), ""),

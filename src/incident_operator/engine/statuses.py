@@ -16,7 +16,7 @@ from incident_operator.planning.plan import (
     canonical,
 )
 from incident_operator.planning.reach import Blast
-from incident_operator.planning.record import CheckRecord, Condition, PolicyRecord, Record, StepRecord
+from incident_operator.planning.record import CheckRecord, Condition, PolicyRecord, Record, StepRecord, Triage
 from incident_operator.planning.tiers import tiers_of
 
 MESSAGE_MOST = 2048
@@ -174,6 +174,26 @@ def _blast(blast: Blast) -> dict[str, Any]:
     return told | _slim(more)
 
 
+def _resolved(record: Record) -> dict[str, Any]:
+    """What was taken over from the runbook."""
+    found = record.resolved
+    if found is None:
+        return {}
+    return {"runbook": found.runbook, "generation": found.generation, "spec": canonical(found.spec)}
+
+
+def _triage(triage: Triage) -> dict[str, Any]:
+    told = {
+        "changes": [dict(each) for each in triage.changes],
+        "affected": list(triage.affected),
+        "users": triage.users,
+        "data": triage.data,
+        "business": triage.business,
+        "unknown": [text[:WHY_MOST] for text in triage.unknown],
+    }
+    return _slim(told)
+
+
 def _policy(policy: PolicyRecord) -> dict[str, Any]:
     told = {
         "names": list(policy.names),
@@ -184,19 +204,6 @@ def _policy(policy: PolicyRecord) -> dict[str, Any]:
         "approvedPlan": policy.approved_plan,
     }
     return _slim(told)
-
-
-def _policy_from(raw: Mapping[str, Any] | None) -> PolicyRecord | None:
-    if not raw:
-        return None
-    return PolicyRecord(
-        tuple(raw["names"]),
-        raw["mode"],
-        tuple(raw.get("why", ())),
-        tuple(raw.get("approvedBy", ())),
-        raw.get("approvedAt", ""),
-        raw.get("approvedPlan", ""),
-    )
 
 
 def _step(step: StepRecord) -> dict[str, Any]:
@@ -239,6 +246,7 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
             "generation": record.plan_generation,
             "createdAt": record.planned_at,
             "steps": _steps_of(record),
+            **_slim({"resolved": _resolved(record)}),
             **_slim({"basis": record.plan_basis, "serviceAccountName": record.account}),
             **_slim({"rights": [named(right) for right in needed(e.change for e in record.entries)]}),
         }
@@ -248,6 +256,7 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
         "summary": record.targets,
         "conditions": [_condition(condition, record.generation) for condition in said],
         "plan": plan,
+        "triage": _triage(record.triage) if record.triage else None,
         "policy": _policy(record.policy) if record.policy else None,
         "steps": [_step(step) for step in record.steps],
         "ledger": [_entry(entry, stored.get(f"{entry.step}/{entry.change.key}", "")) for entry in record.entries],
@@ -255,6 +264,9 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
         "recovery": _recovery(record),
         "timeline": [{"at": m.at, "reason": m.reason, "message": m.message[:MESSAGE_MOST]} for m in record.timeline],
         "timers": dict(record.timers),
+        "asked": record.asked,
+        "overdue": sorted(record.overdue),
+        "escalated": list(record.escalated),
         "lastHandledRequest": record.handled_request,
     }
     return {"observedGeneration": record.generation, **_slim(status)}

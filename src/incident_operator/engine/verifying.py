@@ -23,8 +23,6 @@ from incident_operator.planning.plan import (
 )
 from incident_operator.planning.record import CheckRecord
 
-CONFIRM = "confirm"
-
 
 async def look(case: Case, catalogue: Mapping[str, Check]) -> bool:
     """Make every check of the verification once; whether all have passed over their windows, at the same time.
@@ -100,13 +98,19 @@ async def _find(case: Case, catalogue: Mapping[str, Check], wish: CheckWish, sin
     if check is None:
         known = ", ".join(sorted(catalogue))
         raise Refused("Invalid", f"check {wish.name}: there is no check {wish.kind}; use one of {known}")
-    params = {**wish.params, **_told(case, wish)} if wish.kind == CONFIRM else wish.params
+    params = {**wish.params, **_told(case, wish)}
     return await check.look(case.hands, case.meta["namespace"], wish.targets, params, since=since)
 
 
 def _told(case: Case, wish: CheckWish) -> dict[str, Any]:
-    """What a person has said about a check that asks one."""
-    return {"name": wish.name, "incident": case.meta["name"], "confirmed": wish.name in case.wishes.confirmed}
+    """What the Incident itself knows that a check asks for: a person's word, or whether its alerts fire."""
+    match wish.kind:
+        case "confirm":
+            return {"name": wish.name, "incident": case.meta["name"], "confirmed": wish.name in case.wishes.confirmed}
+        case "alertResolved":
+            return {"known": case.wishes.signals.known, "firing": case.wishes.signals.firing}
+        case _:
+            return {}
 
 
 def _judge(

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from incident_operator.api.schema import parse_duration
+from incident_operator.engine.resolving import Signals, merged, signals_of
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import CheckWish, Manifest, Phase, Ref, Release, digest
+from incident_operator.planning.record import Resolved
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +62,15 @@ class Wishes:
     """Whether the guide's list is looked at when all tiers are back."""
     confirmed: frozenset[str]
     """What a person has confirmed."""
+    signals: Signals
+    """What its alerts say."""
+    hold_seconds: float
+    """How long they must fire before the first change."""
+    acknowledged_by: str
+    escalation: tuple[tuple[float, str], ...]
+    """Seconds after detection, and the hook to tell."""
+    asked: str
+    """Digest of what the spec asks for, without what it only tells."""
     release: bool
     cancel: bool
     suspend: bool
@@ -69,6 +80,8 @@ class Wishes:
 
 STEP_WORDS = frozenset({"name", "targets", "timeout", "onFailure", "release", "stage", "expiresAfter", "approval"})
 BASIS = ("targets", "containment", "remediation", "recovery", "serviceAccountName", "expiresAfter")
+TOLD = frozenset({"signals", "title", "description", "severityReason", "acknowledgedBy", "escalation"})
+"""Fields that tell something and ask for nothing to be done."""
 CHECK_WORDS = frozenset({"name", "targets", "for", "timeout"})
 
 
@@ -89,6 +102,12 @@ def _refs(raw: Mapping[str, Any], namespace: str, targets: tuple[Ref, ...]) -> t
     """The targets of a step or check: its own, else those it has from where it stands."""
     found = raw.get("targets")
     return tuple(Ref(target["kind"], target["name"], namespace) for target in found) if found else targets
+
+
+def _basis(spec: Mapping[str, Any]) -> str:
+    """Digest of what of a spec a plan is made from; a field that an older version did not know counts where it is."""
+    known = [spec.get(field) for field in BASIS]
+    return digest([*known, spec["runbookRef"]] if "runbookRef" in spec else known)[:16]
 
 
 def step_wish(
@@ -127,9 +146,9 @@ def check_wish(raw: Mapping[str, Any], namespace: str, targets: tuple[Ref, ...])
     return CheckWish(raw["name"], kind, params or {}, _refs(raw, namespace, targets), hold, timeout)
 
 
-def read(incident: Manifest) -> Wishes:
-    """What an Incident asks for; Refused("Invalid") names the field that cannot be understood."""
-    spec = incident["spec"]
+def read(incident: Manifest, resolved: Resolved | None = None) -> Wishes:
+    """What an Incident asks for, with what it has taken over; Refused("Invalid") names the field at fault."""
+    own, spec = incident["spec"], merged(incident["spec"], resolved)
     namespace = incident["metadata"]["namespace"]
     targets = _refs(spec, namespace, ())
     lasting = spec.get("expiresAfter", "0s")
@@ -152,8 +171,13 @@ def read(incident: Manifest) -> Wishes:
         recovery=None if recovery is None else (recovery.get("planRef") or {}).get("name", ""),
         standard=(recovery or {}).get("verification") == "Standard",
         confirmed=frozenset(spec.get("confirmed") or ()),
+        signals=signals_of(own),
+        hold_seconds=_seconds(spec.get("holdFor", "0s")),
+        acknowledged_by=own.get("acknowledgedBy", ""),
+        escalation=tuple((_seconds(each["after"]), each["hook"]) for each in spec.get("escalation") or ()),
+        asked=digest({key: value for key, value in own.items() if key not in TOLD})[:16],
         release=bool(spec.get("release", False)),
         cancel=bool(spec.get("cancel", False)),
         suspend=bool(spec.get("suspend", False)),
-        basis=digest([spec.get(field) for field in BASIS])[:16],
+        basis=_basis(own),
     )

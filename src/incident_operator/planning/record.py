@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Release, Verdict
 from incident_operator.planning.policy import Mode
@@ -81,6 +81,29 @@ class PolicyRecord:
     approved_plan: str = ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolved:
+    """What an Incident has taken over from its runbook."""
+
+    runbook: str
+    """Kind/name."""
+    generation: int
+    spec: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Triage:
+    """What was found out before anything was done, in words."""
+
+    changes: tuple[Mapping[str, Any], ...] = ()
+    """As status has them, best fit first."""
+    affected: tuple[str, ...] = ()
+    users: str = ""
+    data: str = ""
+    business: str = ""
+    unknown: tuple[str, ...] = ()
+
+
 Outcome = Literal["", "Waiting", "Planned", "Contained", "Resolved", "Cancelled", "Expired", "Halted"]
 OVER = frozenset({"Resolved", "Cancelled", "Expired"})
 """Outcomes after which nothing more is done."""
@@ -98,6 +121,17 @@ class Record:
     plan_generation: int = -1
     plan_basis: str = ""
     """Digest of what of the spec the plan was made from."""
+    resolved: Resolved | None = None
+    """What the plan was made from beside the spec."""
+    triage: Triage | None = None
+    asked: str = ""
+    """Digest of what the spec asked for, without what it only tells, when it was looked at last."""
+    signals: tuple[int, int] = (0, 0)
+    """How many alerts it was made from, and how many of them fire."""
+    overdue: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The clocks that are overdue, each with what is said about it; known after a restart by name only."""
+    escalated: tuple[int, ...] = ()
+    """The escalations that were made, by their place."""
     account: str = ""
     """The ServiceAccount that the plan is carried out as."""
     policy: PolicyRecord | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Literal
 
 from incident_operator.planning.plan import EntryState
 from incident_operator.planning.progress import contained, is_over
@@ -100,6 +101,15 @@ def conditions(record: Record, now: str) -> tuple[Condition, ...]:
         new.append(held)
     if record.timers.get("recovered"):
         new.append(Condition("Recovered", "True", "VerificationPassed", "every check passed over its window", now))
+    known, firing = record.signals
+    if known:
+        said = f"of {known} alerts {firing} fire" if firing else "no alert fires any more"
+        status: Literal["True", "False"] = "False" if firing else "True"
+        new.append(Condition("SignalResolved", status, "AlertFiring" if firing else "AlertResolved", said, now))
+    if record.overdue:
+        first = next(iter(record.overdue))
+        text = "; ".join(said or f"{clock} is overdue" for clock, said in record.overdue.items())
+        new.append(Condition("Overdue", "True", f"{first.capitalize()}Overdue", text, now))
     if record.paused:
         new.append(Condition("Paused", "True", "Suspended", "spec.suspend is true: nothing more is done", now))
     if record.exceeded:

@@ -1,0 +1,127 @@
+"""``promql``: a query to a Prometheus server gives values on the wanted side of a limit.
+
+Only one of the servers that the operator's configuration names can be asked, so the check reaches
+nothing else. All values count, and what was measured before the last action counts neither way.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from incident_operator.checks.lookback import lookback
+from incident_operator.checks.seeing import unknown, unseen
+from incident_operator.cluster.port import Reader
+from incident_operator.faults import Fault
+from incident_operator.monitoring.prometheus import HOW, Prometheus, Sample
+from incident_operator.planning.plan import Finding, Ref, Verdict
+from incident_operator.planning.rights import Rule
+
+DECIMAL = re.compile(r"[-+]?[0-9]{1,300}(\.[0-9]{1,300})?")
+MOST_LABELS = 200
+"""Characters of a value's labels that are told."""
+WORDS = {"lessThan": "less than", "greaterThan": "greater than", "equalTo": "equal to"}
+HOLDS: Mapping[str, Callable[[float, float], bool]] = {
+    "lessThan": lambda value, limit: value < limit,
+    "greaterThan": lambda value, limit: value > limit,
+    "equalTo": lambda value, limit: value == limit,
+}
+FAR: Mapping[str, Callable[[float, float], float]] = {
+    "lessThan": lambda value, _: value,
+    "greaterThan": lambda value, _: -value,
+    "equalTo": lambda value, limit: abs(value - limit),
+}
+"""How bad a value is; the greater the worse."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class PromQL:
+    """What Prometheus measures is as wanted."""
+
+    name: ClassVar[str] = "promql"
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    asks: ClassVar[tuple[Rule, ...]] = ()
+
+    def __init__(self, servers: Prometheus | None, clock: Callable[[], datetime] = _now) -> None:
+        """Ask these servers; without any every look is Unknown, and says how to configure one."""
+        self._servers = servers
+        self._clock = clock
+
+    async def look(
+        self,
+        reader: Reader,  # noqa: ARG002 - part of the contract
+        namespace: str,  # noqa: ARG002 - part of the contract
+        targets: tuple[Ref, ...],  # noqa: ARG002 - part of the contract
+        params: Mapping[str, Any],
+        *,
+        since: datetime,
+    ) -> Finding:
+        """Pass when every value is as wanted; Unknown if there is none, or the query still sees before the action."""
+        if self._servers is None or not self._servers.names:
+            return unknown(f"no Prometheus server is configured: {HOW}")
+        query, wanted = str(params.get("query") or ""), [name for name in WORDS if params.get(name) is not None]
+        if not query or len(wanted) != 1:
+            return unknown(f"promql needs a query, and exactly one of {', '.join(WORDS)}")
+        (how,) = wanted
+        limit = str(params[how])
+        if not DECIMAL.fullmatch(limit):
+            return unknown(f"promql.{how} {limit!r} is not a decimal number, such as 0.01")
+        early = self._early(query, since)
+        if early:
+            return unknown(early)
+        name = str(params.get("server") or "")
+        try:
+            samples = await self._servers.query(name, query)
+        except Fault as fault:
+            return unseen(fault)
+        return _judge(samples, how, limit, f"Prometheus {name or self._servers.names[0]}")
+
+    def _early(self, query: str, since: datetime) -> str:
+        """Why it is too early to ask; empty if it is not."""
+        try:
+            window = lookback(query)
+            passed = self._clock() - since
+            if passed >= window:
+                return ""
+            over = (since + window).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            return f"promql.query: {error}"
+        text = f"{window.total_seconds():g}s"
+        return f"the window of {text} began at the last action and is not over yet: until {over:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _judge(samples: Sequence[Sample], how: str, text: str, asked: str) -> Finding:
+    """All must hold; what is no number could not be seen, but does not hide one that fails."""
+    if not samples:
+        return unknown(f"{asked} has no value: nothing matches the query, or nothing is measured any more")
+    limit = float(text)
+    told = [sample for sample in samples if _comparable(sample.value, how)]
+    worst = max(told, key=lambda sample: FAR[how](sample.value, limit), default=None)
+    if worst is not None and not HOLDS[how](worst.value, limit):
+        return Finding(Verdict.FAIL, f"{asked}: {_shown(worst)}, wanted {WORDS[how]} {text}{_among(samples)}")
+    untold = next((sample for sample in samples if not _comparable(sample.value, how)), None)
+    if worst is None or untold is not None:
+        return unknown(f"{asked}: {_shown(untold or samples[0])}, which is not a number to compare{_among(samples)}")
+    return Finding(Verdict.PASS, f"{asked}: {_shown(worst)}, {WORDS[how]} {text}{_among(samples)}")
+
+
+def _comparable(value: float, how: str) -> bool:
+    """Infinity is beyond every limit, but equal to nothing; NaN (0/0: nothing has happened) says nothing."""
+    return math.isfinite(value) or (math.isinf(value) and how != "equalTo")
+
+
+def _shown(sample: Sample) -> str:
+    """The value, with its labels."""
+    labels = ", ".join(f'{name}="{text}"' for name, text in sorted(sample.labels.items()))
+    short = labels if len(labels) <= MOST_LABELS else f"{labels[: MOST_LABELS - 1]}…"
+    return f"{sample.value:.6g}" + (f" for {{{short}}}" if short else "")
+
+
+def _among(samples: Sequence[Sample]) -> str:
+    return f" (the worst of {len(samples)} values)" if len(samples) > 1 else ""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-DURATION = r"(?:[0-9]+(?:ms|[smhdwy]))+"
+STRING = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
+DURATION = r"(?:(?:[0-9]+(?:ms|[smhdwy]))+|[0-9]+(?:\.[0-9]+)?)"
+"""Since Prometheus 3 a plain number, too, which is one of seconds."""
 TOKEN = re.compile(
-    r"""(?P<skipped>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*|\s+|@\s*(?:start\(\)|end\(\)|-?[0-9.]+))"""
-    rf"""|\[\s*(?P<range>{DURATION})\s*(?::\s*(?:{DURATION})?\s*)?\]"""
-    rf"""|\boffset\s+(?P<back>-?)\s*(?P<offset>{DURATION})"""
-    r"""|(?P<unread>\[|\boffset\s+[-+0-9(])|(?P<open>\()|(?P<close>\))|(?P<braces>\{(?:[^"'`{}]|"(?:\\.|[^"\\])*"|"""
-    r"""'(?:\\.|[^'\\])*'|`[^`]*`)*\})|(?P<other>[A-Za-z_0-9:.]+|.)""",
+    rf"(?P<skipped>{STRING}|#[^\n]*|\s+|@\s*(?:start\(\)|end\(\)|[-+]?[0-9.]+)|(?i:by|without)\s*\([^()]*\))"
+    rf"|\[\s*(?P<range>{DURATION})\s*(?::\s*(?:{DURATION}\s*)?)?\]"
+    rf"|(?i:offset)\s+(?P<back>-?)\s*(?P<offset>{DURATION})"
+    r"|(?P<unread>\[|(?i:offset)\s+[-+0-9(])"
+    r"|(?P<open>\()|(?P<close>\))"
+    r"|(?P<other>[A-Za-z_0-9:.]+|.)",
     re.DOTALL,
 )
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
@@ -47,4 +50,5 @@ def lookback(query: str) -> timedelta:
 
 
 def _seconds(text: str) -> float:
-    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhdwy])", text))
+    parts = re.findall(r"([0-9]+)(ms|[smhdwy])", text)
+    return sum(int(number) * UNITS[unit] for number, unit in parts) if parts else float(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from incident_operator.checks.lookback import lookback
@@ -92,8 +92,8 @@ class PromQL:
             over = (since + window).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             return f"promql.query: {error}"
-        text = f"{window.total_seconds():g}s"
-        return f"the window of {text} began at the last action and is not over yet: until {over:%Y-%m-%dT%H:%M:%SZ}"
+        text = f"the window of {_written(window)} began at the last action and is not over yet"
+        return f"{text}: until {over:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _judge(samples: Sequence[Sample], how: str, text: str, asked: str) -> Finding:
@@ -116,11 +116,20 @@ def _comparable(value: float, how: str) -> bool:
     return math.isfinite(value) or (math.isinf(value) and how != "equalTo")
 
 
+def _written(window: timedelta) -> str:
+    """A duration as in a query: 2m, 1h5m, 90s."""
+    minutes, seconds = divmod(window.total_seconds(), 60)
+    if seconds:
+        return f"{window.total_seconds():g}s"
+    hours, minutes = divmod(int(minutes), 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")
+
+
 def _shown(sample: Sample) -> str:
     """The value, with its labels."""
     labels = ", ".join(f'{name}="{text}"' for name, text in sorted(sample.labels.items()))
     short = labels if len(labels) <= MOST_LABELS else f"{labels[: MOST_LABELS - 1]}…"
-    return f"{sample.value:.6g}" + (f" for {{{short}}}" if short else "")
+    return str(sample.value).removesuffix(".0") + (f" for {{{short}}}" if short else "")
 
 
 def _among(samples: Sequence[Sample]) -> str:

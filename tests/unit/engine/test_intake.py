@@ -1,0 +1,221 @@
+"""From signals to Incidents: one for each thing that is wrong, however often it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from incident_operator.api import names
+from incident_operator.api.incident import IncidentSpec
+from incident_operator.cluster.fake import FakeCluster
+from incident_operator.engine.calls import Caller
+from incident_operator.engine.intake import Intake
+from incident_operator.faults import Conflict, Waiting
+from incident_operator.signals.signal import Notification, Signal
+
+AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+ON_WEB = {"namespace": "shop", "deployment": "web"}
+
+
+def signal(name: str = "HighErrorRate", print_: str = "aa11", at: datetime = AT, **more: Any) -> Signal:
+    told = {"labels": ON_WEB, "annotations": {"incident_runbook": "errors"}, **more}
+    return Signal("Alertmanager", name, print_, at, **told)
+
+
+def ended(of: Signal, seconds: int = 60) -> Signal:
+    return Signal(
+        of.source, of.name, of.fingerprint, of.starts_at, of.starts_at + timedelta(seconds=seconds),
+        of.labels, of.annotations,
+    )  # fmt: skip
+
+
+def runbook(name: str = "errors", kind: str = "Runbook", **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name} | ({"namespace": "shop"} if kind == "Runbook" else {})
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def owned(kind: str, name: str, owner_kind: str = "", owner: str = "", **metadata: Any) -> dict[str, Any]:
+    refs = [{"apiVersion": "apps/v1", "kind": owner_kind, "name": owner, "uid": "u", "controller": True}]
+    version = "v1" if kind == "Pod" else "apps/v1"
+    told = {"name": name, "namespace": "shop", **metadata} | ({"ownerReferences": refs} if owner else {})
+    return {"apiVersion": version, "kind": kind, "metadata": told, "spec": {"template": {"spec": {}}}}
+
+
+def namespace(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+class World:
+    """An intake on a cluster in memory."""
+
+    def __init__(self, *objects: dict[str, Any]) -> None:
+        self.cluster = FakeCluster(namespace("shop"), namespace("home"), *objects)
+        self.outcomes: list[tuple[str, str]] = []
+        self.intake = self.again()
+
+    def again(self) -> Intake:
+        """Another one, as after a restart or on the other replica."""
+
+        async def user() -> str:
+            return "system:serviceaccount:home:incident-operator"
+
+        caller = Caller(self.cluster, home="home")
+        return Intake(self.cluster, caller, user=user, said=lambda *said: self.outcomes.append(said))
+
+    async def take(self, *signals: Signal, intake: Intake | None = None) -> list[str]:
+        return list(await (intake or self.intake).take(Notification(signals)))
+
+    @property
+    def incidents(self) -> list[dict[str, Any]]:
+        return [each for (kind, _, _), each in sorted(self.cluster.objects.items()) if kind == "Incident"]
+
+    @property
+    def one(self) -> dict[str, Any]:
+        (found,) = self.incidents
+        IncidentSpec.model_validate(found["spec"])
+        return found
+
+    def close(self) -> None:
+        def change(each: dict[str, Any]) -> None:
+            each["status"] = {"phase": "Resolved"}
+
+        meta = self.one["metadata"]
+        self.cluster.edit("Incident", meta["namespace"], meta["name"], change)
+
+
+async def test_an_alert_becomes_an_incident_that_says_where_it_comes_from() -> None:
+    world = World(runbook(type="Performance", severity="SEV-3", title="Errors"))
+    (name,) = await world.take(signal(labels={**ON_WEB, "severity": "critical"}))
+    found = world.one
+    assert name == f"shop/{found['metadata']['name']}"
+    assert found["metadata"]["finalizers"] == [names.FINALIZER]
+    spec = found["spec"]
+    assert (spec["source"], spec["type"], spec["severity"], spec["title"]) == (
+        "Alertmanager", "Performance", "SEV-1", "Errors",
+    )  # fmt: skip
+    assert spec["targets"] == [{"kind": "Deployment", "name": "web"}]
+    assert spec["runbookRef"] == {"kind": "Runbook", "name": "errors"}
+    assert spec["reportedBy"] == "system:serviceaccount:home:incident-operator"
+    assert spec["signals"][0]["startsAt"] == "2026-11-24T03:00:00Z"
+
+
+async def test_the_same_alert_a_hundred_times_is_one_incident_and_one_write() -> None:
+    world = World(runbook())
+    takes = [world.take(signal(), intake=world.again() if number % 2 else None) for number in range(100)]
+    found = await asyncio.gather(*takes)
+    assert len({name for each in found for name in each}) == 1
+    assert len(world.incidents) == 1
+    assert len([write for write in world.cluster.journal if write.request.ref.kind == "Incident"]) == 1
+
+
+async def test_alerts_about_one_target_are_signals_of_one_incident_and_the_highest_severity_counts() -> None:
+    world = World(runbook())
+    await world.take(signal(labels={**ON_WEB, "severity": "warning"}))
+    await world.take(signal("Slow", "bb22", AT + timedelta(minutes=1), labels={**ON_WEB, "severity": "critical"}))
+    assert [each["name"] for each in world.one["spec"]["signals"]] == ["HighErrorRate", "Slow"]
+    assert world.one["spec"]["severity"] == "SEV-1"
+
+
+async def test_other_targets_runbooks_and_keys_are_other_incidents() -> None:
+    world = World(runbook())
+    await world.take(
+        signal(),
+        signal("Slow", "bb22", labels={**ON_WEB, "deployment": "api"}),
+        signal("Slow", "cc33", annotations={"incident_runbook": "other"}),
+        signal("Slow", "dd44", annotations={"incident_runbook": "errors", "incident_dedup_key": "mine"}),
+    )
+    assert len(world.incidents) == 4
+
+
+async def test_a_new_firing_after_the_end_is_a_new_incident_and_one_before_it_is_not() -> None:
+    world = World(runbook())
+    await world.take(signal())
+    await world.take(ended(signal()))
+    again = signal(at=AT + timedelta(minutes=5))
+    await world.take(again)
+    assert len(world.incidents) == 1
+    assert "endsAt" not in world.one["spec"]["signals"][0]
+    world.close()
+    await world.take(signal(at=AT + timedelta(minutes=9)), intake=world.again())
+    assert len(world.incidents) == 2
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_whatever_the_order_the_latest_word_counts(order: tuple[int, ...]) -> None:
+    world = World(runbook())
+    first = signal()
+    told = [first, ended(first), first]
+    for number in order:
+        await world.take(told[number])
+    (found,) = world.one["spec"]["signals"]
+    assert found["endsAt"] == "2026-11-24T03:01:00Z"
+
+
+async def test_a_pod_is_walked_up_to_what_owns_it() -> None:
+    world = World(
+        runbook(), owned("Pod", "web-1", "ReplicaSet", "web-a"), owned("ReplicaSet", "web-a", "Deployment", "web")
+    )
+    await world.take(signal(labels={"namespace": "shop", "pod": "web-1"}))
+    assert world.one["spec"]["targets"] == [{"kind": "Deployment", "name": "web"}]
+
+
+async def test_a_pod_that_is_gone_is_no_guess_but_an_incident_without_targets() -> None:
+    world = World(runbook())
+    await world.take(signal(labels={"namespace": "shop", "pod": "web-1"}))
+    assert "targets" not in world.one["spec"]
+    assert "web-1" in world.one["spec"]["signals"][0]["problem"]
+
+
+async def test_a_namespace_that_is_not_named_or_not_there_leads_home() -> None:
+    world = World()
+    await world.take(signal(labels={}))
+    assert world.one["metadata"]["namespace"] == "home"
+    assert "names no namespace" in world.one["spec"]["signals"][0]["problem"]
+
+
+async def test_a_runbook_is_found_by_the_workload_and_by_its_trigger() -> None:
+    answers = runbook("by-trigger", "ClusterRunbook", triggers=[{"alert": "Slow"}])
+    closer = runbook("closer", "ClusterRunbook", triggers=[{"alert": "Slow", "labels": {"deployment": "web"}}])
+    web = owned("Deployment", "web", annotations={names.ON_ALERT: "Loud=Runbook/errors"})
+    world = World(runbook(), answers, closer, web)
+    await world.take(signal("Slow", "aa", annotations={}), signal("Loud", "bb", annotations={}))
+    found = {each["spec"]["title"]: each["spec"].get("runbookRef") for each in world.incidents}
+    assert found == {
+        "Slow": {"kind": "ClusterRunbook", "name": "closer"},
+        "Loud": {"kind": "Runbook", "name": "errors"},
+    }
+
+
+async def test_while_the_api_server_is_away_the_sender_is_to_try_again_and_nothing_is_doubled() -> None:
+    world = World(runbook())
+    world.cluster.fail(Waiting("Away", "no answer"), of=lambda call: call.verb == "create", lasting=True)
+    with pytest.raises(Waiting):
+        await world.take(signal())
+    world.cluster.on_call()
+    world.cluster.fail(Waiting("Away", "no answer"), of=lambda call: call.verb == "create", when="after")
+    with pytest.raises(Waiting):
+        await world.take(signal())
+    await world.take(signal())
+    assert len(world.incidents) == 1
+
+
+async def test_a_write_in_between_is_looked_at_again() -> None:
+    world = World(runbook())
+    await world.take(signal())
+    world.cluster.fail(Conflict("somebody wrote"), of=lambda call: call.verb == "patch")
+    await world.take(ended(signal()))
+    assert world.one["spec"]["signals"][0]["endsAt"]
+
+
+async def test_no_more_signals_are_kept_than_the_kind_allows_and_those_that_fire_stay() -> None:
+    world = World(runbook())
+    await world.take(*(signal(f"A{number}", f"{number:04x}") for number in range(60)))
+    await world.take(*(ended(signal(f"A{number}", f"{number:04x}")) for number in range(60)))
+    await world.take(*(signal(f"B{number}", f"b{number:04x}") for number in range(60)))
+    found = world.one["spec"]["signals"]
+    assert len(found) == 64
+    assert sum("endsAt" not in each for each in found) == 60

@@ -108,9 +108,7 @@ class Confirm(Model):
     """What the person is asked, such as: can users log in again?"""
 
 
-Decimal = Annotated[
-    str, StringConstraints(pattern=r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?$", max_length=32)
-]
+Decimal = Annotated[str, StringConstraints(pattern=r"^[-+]?[0-9]{1,20}(\.[0-9]{1,20})?$", max_length=43)]
 COMPARED = ("lessThan", "greaterThan", "equalTo")
 
 

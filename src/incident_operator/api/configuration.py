@@ -98,6 +98,8 @@ class Receiver(Model):
 and /falco answer 403."""
     sentry_secret_file: Path | None = None
     """File with the client secret of the Sentry integration. Without it /sentry answers 403."""
+    namespace: Label | None = None
+    """Namespace of Incidents whose alert names none that is there. Default: the operator's own."""
     per_second: Annotated[int, Field(ge=1, le=10000)] = 50
     """Requests a second from one address, beyond which it is told to come back (503); so many at once, too."""
 
@@ -194,6 +196,8 @@ class Configuration(Model):
     """When people are at work."""
     clocks: SeverityClocks = SeverityClocks()
     """How long each may take."""
+    trivy_threshold: Literal["Critical", "High"] | None = None
+    """From which severity on a VulnerabilityReport of Trivy Operator becomes an Incident. Default: never."""
     hooks: Annotated[tuple[Hook, ...], Field(max_length=32)] = ()
     """Where escalations go."""
 

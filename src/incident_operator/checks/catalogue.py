@@ -12,6 +12,7 @@ from incident_operator.checks.http import Http
 from incident_operator.checks.job import JobVerdict
 from incident_operator.checks.logs import Logs
 from incident_operator.checks.pods_ready import PodsReady
+from incident_operator.checks.promql import PromQL
 from incident_operator.checks.rollout import Rollout
 from incident_operator.checks.sql import Sql
 from incident_operator.checks.tcp import Tcp
@@ -26,6 +27,7 @@ _ALL: tuple[Check, ...] = (
     JobVerdict(),
     Tcp(),
     AlertResolved(),
+    PromQL(None),
 )
 
 CATALOGUE: Mapping[str, Check] = MappingProxyType({check.name: check for check in _ALL})

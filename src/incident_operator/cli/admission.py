@@ -20,7 +20,7 @@ API = "admissionregistration.k8s.io/v1"
 OPERATOR = f"system:serviceaccount:{names.INSTALL_NAMESPACE}:{names.FIELD_MANAGER}"
 ASKED = (
     "targets", "containment", "remediation", "recovery", "verification", "serviceAccountName", "mode", "severity",
-    "type", "expiresAfter",
+    "type", "expiresAfter", "runbookRef",
 )  # fmt: skip
 """Fields of an Incident that ask for something to be done; suspend, release and cancel need no more rights."""
 
@@ -137,6 +137,8 @@ def _asked(
     validations: list[dict[str, str]],
     does: Callable[[str, str], str],
     looks: Callable[[str], str],
+    *,
+    everywhere: bool = False,
 ) -> None:
     """For each action and check that is asked for, the rights that who asks must have.
 
@@ -152,11 +154,11 @@ def _asked(
             for rules, kinds in _alike(asks).items():
                 name = f"{action.name}{form}{kinds[0]}"
                 variables.append((name, does(field, f"[{', '.join(repr(kind) for kind in kinds)}]")))
-                validations += [_may(name, action.name, rule) for rule in rules]
+                validations += [_may(name, action.name, rule, everywhere=everywhere) for rule in rules]
     for check in CHECKS.values():
         if check.asks:
             variables.append((check.name, looks(check.name)))
-            validations += [_may(check.name, check.name, rule) for rule in check.asks]
+            validations += [_may(check.name, check.name, rule, everywhere=everywhere) for rule in check.asks]
 
 
 def _alike(asks: Mapping[str, tuple[Rule, ...]]) -> Mapping[tuple[Rule, ...], list[str]]:
@@ -209,6 +211,7 @@ def _author() -> list[dict[str, Any]]:
                 f"(!has(s.targets) || s.targets.exists(t, t.kind in {kinds})))"
             ),
             lambda check: f"variables.checks.exists(c, has(c.{check}))",
+            everywhere=resource == "clusterrunbooks",
         )
         conditions = [("changes-what-is-done", "request.operation == 'CREATE' || object.spec != oldObject.spec")]
         name = f"incident-operator-author-{resource}"
@@ -216,17 +219,20 @@ def _author() -> list[dict[str, Any]]:
     return made
 
 
-def _may(variable: str, what: str, rule: Rule) -> dict[str, str]:
+def _may(variable: str, what: str, rule: Rule, *, everywhere: bool = False) -> dict[str, str]:
     """The one who asks must have a right; one right a rule, for each costs a lookup."""
     (full,), (verb,) = rule.resources, rule.verbs
     resource, _, subresource = full.partition("/")
+    there, where = ".namespace(request.namespace)", "namespace ' + request.namespace"
+    if everywhere:
+        there, where = "", "all namespaces'"
     asked = f"authorizer.group('{rule.group}').resource('{resource}')"
     if subresource:
         asked += f".subresource('{subresource}')"
     return {
-        "expression": f"!variables.{variable} || {asked}.namespace(request.namespace).check('{verb}').allowed()",
-        "messageExpression": f"'user ' + request.userInfo.username + ' may not {verb} {full} in namespace ' + "
-        f"request.namespace + ', which {what} here does: asking the operator gives nobody more rights than they'"
+        "expression": f"!variables.{variable} || {asked}{there}.check('{verb}').allowed()",
+        "messageExpression": f"'user ' + request.userInfo.username + ' may not {verb} {full} in {where} + "
+        f"', which {what} here does: asking the operator gives nobody more rights than they'"
         " + ' have'",
         "reason": "Forbidden",
     }

@@ -67,6 +67,19 @@ def _env(name: str) -> dict[str, Any]:
     return {"envvar": f"INCIDENT_OPERATOR_{name}", "show_envvar": True}
 
 
+def _configuration(path: Path | None) -> Any:
+    """What a file of configuration says, or all defaults; one that cannot be understood ends the program."""
+    from incident_operator.api import configuration
+    from incident_operator.faults import Stalled
+
+    if path is None:
+        return configuration.Configuration()
+    try:
+        return configuration.load(path)
+    except Stalled as fault:
+        raise click.ClickException(fault.message) from fault
+
+
 EPILOG = """\b
 Examples:
   incident-operator run
@@ -152,6 +165,13 @@ Examples:
     " one.",
     **_env("LEASE"),
 )
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML file with Prometheus servers, the receiver of alerts, clocks and hooks (docs/alerts.md). Without it no"
+    " alerts are taken in.",
+    **_env("CONFIG"),
+)
 def run(
     *,
     kubeconfig: Path | None,
@@ -164,6 +184,7 @@ def run(
     resync: timedelta,
     verified_after: timedelta,
     lease: tuple[str, str] | None,
+    config: Path | None,
 ) -> None:
     """Run the operator until it gets SIGTERM or SIGINT.
 
@@ -199,5 +220,7 @@ def run(
         resync=resync,
         verified_after=verified_after,
         lease=lease,
+        configuration=_configuration(config),
+        is_configured=config is not None,
     )
     sys.exit(asyncio.run(operator.run(options)))

@@ -82,9 +82,7 @@ async def _not_found(cluster: Cluster, ref: Mapping[str, str], namespace: str) -
         there, where = await cluster.list_all("ClusterRunbook"), ""
     known = sorted(each["metadata"]["name"] for each in there)
     listed = ", ".join(known[:MOST_LISTED]) + (" and others" if len(known) > MOST_LISTED else "")
-    return (
-        f"there is no {ref['kind']} {ref['name']}{where}; there {'is' if len(known) == 1 else 'are'} {listed or 'none'}"
-    )
+    return f"there is no {ref['kind']} {ref['name']}{where}; those that are there: {listed or 'none'}"
 
 
 def _unique(spec: Mapping[str, Any], runbook: str) -> None:

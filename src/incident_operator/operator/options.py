@@ -6,6 +6,8 @@ import dataclasses
 from datetime import timedelta
 from pathlib import Path
 
+from incident_operator.api.configuration import Configuration
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -22,5 +24,8 @@ class RunOptions:
     workers: int = 8
     resync: timedelta = timedelta(seconds=30)
     verified_after: timedelta = timedelta(minutes=10)
+    configuration: Configuration = dataclasses.field(default_factory=Configuration)
+    is_configured: bool = False
+    """Whether there is a file of configuration: without one no alerts are taken in."""
     lease: tuple[str, str] | None = None
     """Namespace and name of the Lease by which replicas agree on who acts; None: this is the only one."""

@@ -14,12 +14,15 @@ import structlog
 
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.checks.promql import PromQL
 from incident_operator.cluster.connection import load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.waking import Waker
+from incident_operator.monitoring.prometheus import Servers
+from incident_operator.operator import ears
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.health import Health
 from incident_operator.operator.leader import Office
@@ -55,16 +58,18 @@ class Parts:
     ear: Ear
     metrics: Metrics
     waker: Waker
+    cluster: ClusterGateway
+    servers: Servers
 
 
-def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics) -> Parts:
+def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, servers: Servers) -> Parts:
     """Make everything, and begin nothing."""
     queue = WorkQueue()
     waker = Waker(queue.put, lambda space, account, kind: cluster.acting_as(space, account).changes(kind, space))
     engine = Engine(
         cluster,
         actions=ACTIONS,
-        checks=CHECKS,
+        checks={**CHECKS, PromQL.name: PromQL(servers)},
         settings=EngineSettings(),
         clock=_utc_now,
         metrics=metrics,
@@ -81,7 +86,9 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics) -> 
     ear = Ear()
     metrics.ask_watch(ear.age_seconds)
     metrics.ask_queue(queue.depth, queue.oldest_seconds, queue.longest_work_seconds)
-    return Parts(queue, engine, crew, relist, marker, Health(queue, crew, relist), ear, metrics, waker)
+    return Parts(
+        queue, engine, crew, relist, marker, Health(queue, crew, relist), ear, metrics, waker, cluster, servers
+    )
 
 
 def _utc_now() -> datetime:
@@ -161,6 +168,7 @@ def _loops(
             await prepare()
 
     return {
+        **ears.loops(parts.cluster, parts.servers, options, parts.metrics),
         "heart": parts.health.beat(),
         "re-list": parts.relist.run(),
         "marks": parts.marker.run(),

@@ -16,6 +16,8 @@ from incident_operator import __version__
 from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.faults import Stalled
+from incident_operator.monitoring.prometheus import Servers
+from incident_operator.operator import ears
 from incident_operator.operator.leader import Alone, Leader, Office
 from incident_operator.operator.options import RunOptions
 from incident_operator.operator.reign import Parts, act, assemble
@@ -63,9 +65,12 @@ async def run(options: RunOptions) -> int:
         metrics.leads(office.is_held)
         cluster = ClusterGateway(connection, instance=instance)
         url = await closing.enter_async_context(_listening(options, now, metrics))
+        servers = Servers(options.configuration.prometheus)
+        closing.push_async_callback(servers.close)
+        await closing.enter_async_context(ears.receiving(options, instance, metrics))
         where = ", ".join(options.namespaces) or "all namespaces"
         log.info("Started", version=__version__, cluster=configuration.host, namespaces=where, listen=url)
-        status = await _terms(stop, office, now, lambda: assemble(cluster, options, metrics), options)
+        status = await _terms(stop, office, now, lambda: assemble(cluster, options, metrics, servers), options)
         log.info("Stopped")
         return status
 

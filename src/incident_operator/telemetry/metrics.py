@@ -68,6 +68,18 @@ class Metrics:
         self._longest = self._gauge(
             "queue_longest_work_seconds", "How long the longest step in hand has been going on."
         )
+        self._signals = self._counter(
+            "signals", "Signals taken in: created, joined or known already.", ("source", "outcome")
+        )
+        self._notifications = self._counter(
+            "notifications", "Requests to the receiver of alerts.", ("source", "outcome")
+        )
+        self._notification_seconds = self._histogram(
+            "notification_seconds", "From a notification's arrival to its Incidents in etcd.", QUICK, ("source",)
+        )
+        self._overdue = self._gauge(
+            "incidents_overdue", "Open Incidents of which a clock of their severity is overdue.", ("clock", "severity")
+        )
         self._build = Info("build", "Which program this is.", namespace=PREFIX, registry=self.registry)
         self._build.info({"version": __version__, "api_version": names.API_VERSION})
 
@@ -116,6 +128,22 @@ class Metrics:
         """The API server answered (code 0: it did not); fits ``cluster.connection.Observe``."""
         self._requests.labels(verb, str(code or "none")).inc()
         self._request_seconds.labels(verb).observe(seconds)
+
+    def signal_taken(self, source: str, outcome: str) -> None:
+        """A signal has its Incident: it was ``created``, ``joined`` one, or was ``known``."""
+        self._signals.labels(source, outcome).inc()
+
+    def notification_received(self, source: str, outcome: str, seconds: float) -> None:
+        """A request to the receiver was answered."""
+        self._notifications.labels(source, outcome).inc()
+        self._notification_seconds.labels(source).observe(seconds)
+
+    def overdue(self, found: Iterable[tuple[str, str]]) -> None:
+        """Replace the counts of overdue Incidents: (clock, severity) of each."""
+        counts = Tally(found)
+        self._overdue.clear()
+        for labels, count in counts.items():
+            self._overdue.labels(*labels).set(count)
 
     def kopf_restarted(self) -> None:
         """The watch ended and is started again."""

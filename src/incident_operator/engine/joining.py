@@ -16,6 +16,8 @@ from incident_operator.signals.naming import incident_name
 from incident_operator.signals.signal import Signal
 
 MOST_TITLE = 200
+MOVING = frozenset({"Sentry", "Falco", "Trivy"})
+"""Sources whose alerts begin anew with every event: while one is known to fire, that is no news."""
 
 
 def incident(calls: Sequence[Call], first: Call, user: str) -> dict[str, Any]:
@@ -93,6 +95,8 @@ def _merged(old: Sequence[dict[str, Any]], calls: Sequence[Call]) -> list[dict[s
             known[call.signal.fingerprint] = said
             continue
         since, now = datetime.fromisoformat(there["startsAt"]), datetime.fromisoformat(said["startsAt"])
+        if call.signal.source in MOVING and call.signal.is_firing and "endsAt" not in there:
+            continue
         if now > since:
             known[call.signal.fingerprint] = said
         elif now == since and "endsAt" in said and "endsAt" not in there:

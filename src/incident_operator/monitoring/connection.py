@@ -109,7 +109,7 @@ class Session(requests.Session):
     def _refused(self, status: int, body: bytes) -> NoReturn:
         """Raise what an answer other than 200 means."""
         said = f"{self.shown} answered {status}"
-        text = self._credentials.hidden_in(_error_text(body))[:MOST_TEXT]
+        text = " ".join(self._credentials.hidden_in(_error_text(body)).split())[:MOST_TEXT]
         if status in QUERY_ERRORS and text:
             raise Stalled("QueryRejected", f"{self.shown} rejected the query: {text}")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in BUSY:
@@ -189,9 +189,9 @@ def _root(error: BaseException) -> str:
 
 
 def _error_text(body: bytes) -> str:
-    """Prometheus' own words for what is wrong, in one line; empty if it did not say."""
+    """Prometheus' own words for what is wrong; empty if it did not say."""
     try:
         said = json.loads(body)["error"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-    return " ".join(said.split()) if isinstance(said, str) else ""
+    return said if isinstance(said, str) else ""

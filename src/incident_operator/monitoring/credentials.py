@@ -45,21 +45,17 @@ class SecretFile:
         with self._lock:
             self._read_at = float("-inf")
 
-    def hidden_in(self, text: str) -> str:
-        """A text in which the secret, if it is there, cannot be read."""
-        return text.replace(self._secret, "***") if self._secret else text
-
     def _read(self) -> str:
         try:
             with self._path.open("rb") as file:
-                secret = file.read(MOST_SECRET + 1).decode().strip()
+                found = file.read(MOST_SECRET + 1)
         except OSError as cause:
             raise Stalled("Misconfigured", f"could not read {self._path}: {cause.strerror}") from cause
-        except UnicodeDecodeError:
-            # Not chained: this error holds the bytes.
-            raise Stalled("Misconfigured", f"{self._path} is not a text in UTF-8") from None
-        if not secret or len(secret) >= MOST_SECRET:
-            raise Stalled("Misconfigured", f"{self._path} must hold a secret of 1 to {MOST_SECRET - 1} bytes")
+        # Decoded with replacement, because the error of a strict decoding holds the bytes.
+        secret = found.decode(errors="replace").strip()
+        if not secret or len(found) > MOST_SECRET or "\ufffd" in secret:
+            said = f"{self._path} must hold a secret: a text in UTF-8 of at most {MOST_SECRET >> 10} KiB"
+            raise Stalled("Misconfigured", said)
         return secret
 
 
@@ -73,11 +69,15 @@ class Credentials(AuthBase):
         self._username = basic.username if basic else None
         self._file = SecretFile(path) if path else None
         self._path = path
+        self._said: tuple[str, ...] = ()
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Say who we are; Stalled if the secret cannot be read."""
         if self._file:
-            request.headers["Authorization"] = self._header(self._file.secret())
+            secret = self._file.secret()
+            kind, said = self._header(secret)
+            self._said = (said, secret)
+            request.headers["Authorization"] = f"{kind} {said}"
         return request
 
     def forget(self) -> None:
@@ -87,13 +87,14 @@ class Credentials(AuthBase):
 
     def hidden_in(self, text: str) -> str:
         """A text without the secret, should the server have repeated it."""
-        return self._file.hidden_in(text) if self._file else text
+        for said in self._said:
+            text = text.replace(said, "***")
+        return text
 
-    def _header(self, secret: str) -> str:
+    def _header(self, secret: str) -> tuple[str, str]:
         if self._username is not None:
-            pair = f"{self._username}:{secret}".encode()
-            return f"Basic {base64.b64encode(pair).decode()}"
+            return "Basic", base64.b64encode(f"{self._username}:{secret}".encode()).decode()
         if not TOKEN.fullmatch(secret):
             # Asked here, because the library's own error would print the header.
             raise Stalled("Misconfigured", f"{self._path} holds no token: it has spaces, or letters beyond ASCII")
-        return f"Bearer {secret}"
+        return "Bearer", secret

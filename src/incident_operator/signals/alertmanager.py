@@ -51,9 +51,7 @@ def _signal(found: Any, where: str, source: Source, group: str) -> Signal:
     status = alert.get("status")
     if status not in ("firing", "resolved"):
         raise reading.wrong(f"{where}.status", status, "firing or resolved")
-    if alert.get("labels") is None:
-        raise reading.wrong(f"{where}.labels", None, "an object")
-    labels = reading.texts(alert["labels"], f"{where}.labels")
+    labels = reading.texts(reading.mapping(alert.get("labels"), f"{where}.labels"), f"{where}.labels")
     starts_at = reading.since(alert.get("startsAt"), f"{where}.startsAt")
     # While it fires this is when it would resolve if nothing more is heard of it: not an end. Status decides.
     ends_at = reading.moment(alert.get("endsAt"), f"{where}.endsAt")
@@ -71,7 +69,7 @@ def _signal(found: Any, where: str, source: Source, group: str) -> Signal:
 
 
 def _fingerprint(found: Any, labels: Mapping[str, str]) -> str:
-    """The sender's, a hash of the labels; computed where it has none, as senders before 0.17 do not."""
+    """The sender's, a hash of the labels; computed where there is none that is fit."""
     if isinstance(found, str) and FINGERPRINT.fullmatch(found):
         return found
     return reading.fingerprint(sorted(labels.items()))

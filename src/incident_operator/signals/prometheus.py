@@ -5,16 +5,11 @@ An alert that is gone from one answer to the next has resolved; who asks repeate
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from incident_operator.signals.signal import MOST_NAME, Notification, Signal, bounded, cut
-
-FINGERPRINT = 16
-"""Characters of a fingerprint."""
+from incident_operator.signals import reading
+from incident_operator.signals.signal import Notification, Signal, bounded
 
 
 def read(alerts: Sequence[Mapping[str, Any]], *, server: str) -> Notification:
@@ -35,35 +30,18 @@ def _is_ours(alert: Mapping[str, Any]) -> bool:
 
 
 def _signal(alert: Mapping[str, Any], server: str) -> Signal:
-    labels, annotations = _texts(alert["labels"]), _texts(alert.get("annotations") or {})
+    labels, annotations = (
+        reading.texts(alert["labels"], "labels"),
+        reading.texts(alert.get("annotations"), "annotations"),
+    )
     if not labels["alertname"]:
         raise ValueError("no name")
     return Signal(
         source="Prometheus",
-        name=cut(labels["alertname"], MOST_NAME),
-        fingerprint=_fingerprint(labels),
-        starts_at=_moment(alert["activeAt"]),
+        name=reading.title(labels["alertname"]),
+        fingerprint=reading.fingerprint(sorted(labels.items())),
+        starts_at=reading.since(alert["activeAt"], "activeAt"),
         labels=bounded(labels),
         annotations=bounded(annotations),
         group=server,
     )
-
-
-def _texts(found: Mapping[str, Any]) -> dict[str, str]:
-    """Labels or annotations; TypeError if one is not a text, ValueError if it cannot be written as UTF-8."""
-    "".join((*found, *found.values())).encode()
-    return dict(found)
-
-
-def _fingerprint(labels: Mapping[str, str]) -> str:
-    """Names the alert by all of its labels; two replicas that evaluate the same rule give the same one."""
-    text = json.dumps(sorted(labels.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT]
-
-
-def _moment(text: str) -> datetime:
-    """RFC 3339, with up to nine digits of a second, of which six are kept; ValueError without a time zone."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError("no time zone")
-    return found.astimezone(UTC)

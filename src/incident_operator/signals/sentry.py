@@ -191,7 +191,8 @@ def _settings(found: Any, where: str) -> dict[str, str]:
 
 def _action_settings(rule: Mapping[str, Any], action: str, where: str) -> dict[str, str]:
     """The settings of a metric alert's actions; those of the trigger that has fired come before the others'."""
-    fired, others = {}, {}  # type: tuple[dict[str, str], dict[str, str]]
+    fired: dict[str, str] = {}
+    others: dict[str, str] = {}
     for number, each in enumerate(reading.items(rule.get("triggers") or [], f"{where}.triggers")):
         at = f"{where}.triggers[{number}]"
         trigger = reading.mapping(each, at)

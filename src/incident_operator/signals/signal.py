@@ -11,6 +11,13 @@ Source = Literal["Alertmanager", "Grafana", "Prometheus", "Sentry", "Falco", "Tr
 
 MOST_LABELS, MOST_KEY, MOST_VALUE, MOST_NAME, MOST_URL = 64, 128, 1024, 200, 1024
 """Labels, and as many annotations, that are kept of a signal; characters of a key, a value, the name and the URL."""
+FIRST = frozenset(
+    {
+        "alertname", "namespace", "exported_namespace", "severity", "deployment", "statefulset", "daemonset", "cronjob",
+        "job_name", "replicaset", "pod", "summary", "description", "runbook_url",
+    }
+)  # fmt: skip
+"""Labels and annotations that mean something to us."""
 CUT = "…"
 """Ends a text that was cut."""
 
@@ -60,5 +67,6 @@ def cut(text: str, most: int) -> str:
 
 
 def bounded(texts: Mapping[str, str]) -> dict[str, str]:
-    """Labels or annotations within their bounds; the first ones by name are kept."""
-    return {cut(key, MOST_KEY): cut(texts[key], MOST_VALUE) for key in sorted(texts)[:MOST_LABELS]}
+    """Labels or annotations within their bounds; what has a meaning for us is kept before the rest, by name."""
+    kept = sorted(texts, key=lambda key: (key not in FIRST and not key.startswith("incident"), key))[:MOST_LABELS]
+    return {cut(key, MOST_KEY): cut(texts[key], MOST_VALUE) for key in sorted(kept)}

@@ -79,12 +79,15 @@ def _image(said: Mapping[str, Any]) -> tuple[str, str]:
     repository, tag, digest = (
         reading.text(artifact.get(key), f"{where}.{key}") for key in ("repository", "tag", "digest")
     )
-    return f"{repository}:{tag}" if tag else f"{repository}@{digest}", digest
+    if tag:
+        return f"{repository}:{tag}", digest
+    return f"{repository}@{digest}" if digest else repository, digest
 
 
 def _named(found: Any, threshold: str) -> str:
     """The first vulnerabilities that count, the critical ones before the others."""
-    where, counted = "report.vulnerabilities", {"CRITICAL": [], "HIGH": []}  # type: tuple[str, dict[str, list[str]]]
+    where = "report.vulnerabilities"
+    counted: dict[str, list[str]] = {"CRITICAL": [], "HIGH": []}
     for number, each in enumerate(reading.items([] if found is None else found, where)):
         one = reading.mapping(each, f"{where}[{number}]")
         severity = reading.text(one.get("severity"), f"{where}[{number}].severity")

@@ -219,3 +219,13 @@ async def test_no_more_signals_are_kept_than_the_kind_allows_and_those_that_fire
     found = world.one["spec"]["signals"]
     assert len(found) == 64
     assert sum("endsAt" not in each for each in found) == 60
+
+
+async def test_an_alert_that_begins_anew_with_every_event_is_no_news_while_it_is_known_to_fire() -> None:
+    world = World(runbook())
+    for second in range(5):
+        at = AT + timedelta(seconds=second)
+        told = Signal("Falco", "Shell", "fa1c", at, None, {"namespace": "shop", "pod": "web-1"}, {})
+        await world.take(told, intake=world.again())
+    assert world.one["spec"]["targets"] == [{"kind": "Pod", "name": "web-1"}]
+    assert len([write for write in world.cluster.journal if write.request.ref.kind == "Incident"]) == 1

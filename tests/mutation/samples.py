@@ -47,7 +47,23 @@ CHECKS = (
     },
     {"logs": {"patterns": ["error"], "atMost": 0}},
     {"job": {"cronJob": "integrity"}},
+    {"promql": {"query": "up", "lessThan": "0.01", "server": "main"}},
+    {"promql": {"query": "up", "greaterThan": "1"}},
+    {"promql": {"query": "up", "equalTo": "1"}},
+    {"tcp": {"service": "redis", "port": "redis", "timeout": "2s"}},
+    {"alertResolved": {}},
 )
+SIGNAL = {
+    "name": "HighErrorRate",
+    "fingerprint": "00aa11bb",
+    "startsAt": "2026-11-23T10:00:00Z",
+    "endsAt": "2026-11-23T10:05:00Z",
+    "labels": {"alertname": "HighErrorRate"},
+    "annotations": {"summary": "5xx"},
+    "url": "https://prometheus.example/graph",
+    "problem": "it names no workload",
+}
+ESCALATION = [{"after": "15m", "hook": "pager"}, {"after": "1h", "hook": "boss"}]
 COMMON = {
     "targets": [TARGET, {"kind": "StatefulSet", "name": "db"}],
     "timeout": "10m",
@@ -87,6 +103,41 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "expiresAfter": "4h",
             "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
             "confirmed": ["users"],
+            "severityReason": "two users only",
+            "runbookRef": {"kind": "ClusterRunbook", "name": "errors"},
+            "source": "Alertmanager",
+            "signals": [SIGNAL, {**SIGNAL, "fingerprint": "bb"}],
+            "holdFor": "2m",
+            "acknowledgedBy": "alice",
+            "escalation": ESCALATION,
+        }
+        for step, check in pairs()
+    ]
+
+
+def _runbooks() -> list[dict[str, Any]]:
+    """One for each pair of an action and a check, with every field that goes with all of them."""
+    return [
+        {
+            "title": "Errors",
+            "description": "more",
+            "triggers": [{"alert": "HighErrorRate", "labels": {"team": "shop"}}, {"alert": "Slow"}],
+            "type": "Outage",
+            "severity": "SEV-2",
+            "holdFor": "2m",
+            "containment": [{"name": "first", **COMMON, **step}, {"name": "second", **STEPS[2]}],
+            "remediation": [{"name": "third", **COMMON, **step}, {"name": "fourth", **STEPS[2]}],
+            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
+            "verification": [
+                {"name": "up", "targets": [TARGET], "for": "10s", "timeout": "5m", **check},
+                {"name": "too", "rollout": {}},
+            ],
+            "symptoms": ["5xx"],
+            "commonCauses": ["a bad deploy"],
+            "diagnosis": ["look at the logs"],
+            "impact": {"users": {"query": "users", "server": "main"}, "data": "none", "business": "lost orders"},
+            "escalation": ESCALATION,
+            "communication": "status page",
         }
         for step, check in pairs()
     ]
@@ -197,6 +248,8 @@ def seeds(kind: Kind, user: str) -> list[dict[str, Any]]:
     known = {
         "Incident": _incidents,
         "IncidentApproval": _approvals,
+        "Runbook": lambda _: _runbooks(),
+        "ClusterRunbook": lambda _: _runbooks(),
         "RecoveryPlan": lambda _: _recovery_plans(),
         "ResponsePolicy": lambda _: _policies(),
     }

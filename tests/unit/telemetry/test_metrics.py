@@ -3,6 +3,10 @@ from __future__ import annotations
 from incident_operator.telemetry.metrics import Metrics
 
 EXPECTED = {
+    "signals": ("source", "outcome"),
+    "notifications": ("source", "outcome"),
+    "notification_seconds": ("source",),
+    "incidents_overdue": ("clock", "severity"),
     "incidents": ("namespace", "severity", "phase"),
     "steps": ("action", "outcome"),
     "step_duration_seconds": ("action",),

@@ -199,3 +199,23 @@ def test_nobody_writes_a_runbook_that_does_what_they_may_not(shop: Namespace) ->
     assert refused.returncode == 1
     assert "may not patch deployments/scale" in refused.stderr
     assert carol.apply(runbook("told", diagnosis=["look"])).returncode == 0
+
+
+def test_a_rollback_says_why_it_believes_in_its_revision_and_triage_who_is_affected(shop: Namespace) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"}}
+    shop.apply({**service, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}})
+    eventually(lambda: len(shop.list("replicasets")) == 1, within=20, what="the first revision")
+    shop("set", "env", "deployment/web", "VERSION=2")
+    eventually(lambda: len(shop.list("replicasets")) == 2, within=20, what="the second revision")
+    impact = {"data": "orders of the last minutes", "users": {"query": "users"}}
+    shop.apply(runbook(remediation=[{"name": "undo", "rolloutUndo": {}}], impact=impact))
+    shop.apply(follows(mode="Observe"))
+    says(shop, "follows", "Ready", "Planned")
+    status = shop.incident("follows")["status"]
+    best = status["triage"]["changes"][0]
+    assert (best["what"], best["why"].split(",")[1]) == ("Deployment/web", " on the target itself")
+    assert status["triage"]["affected"] == ["Service front: no pod is ready"]
+    assert status["triage"]["data"] == "orders of the last minutes"
+    assert any("Prometheus" in each for each in status["triage"]["unknown"])
+    (change,) = status["plan"]["steps"][0]["changes"]
+    assert any("its rollout" in note for note in change["notes"]), change["notes"]

@@ -32,6 +32,7 @@ from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
 from incident_operator.engine.reading import Lists
 from incident_operator.engine.settings import EngineSettings
+from incident_operator.engine.triaging import Triager
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import EntryState, Manifest, PlannedStep
 from incident_operator.planning.progress import is_recovering, next_move, resumed
@@ -58,6 +59,7 @@ class Engine:
         is_busy: Callable[[], bool] = lambda: False,
         follow: Callable[[Key, str], None] = lambda *_: None,
         namespaces: Sequence[str] = (),
+        triager: Triager | None = None,
     ) -> None:
         """Work on a cluster with a repertoire.
 
@@ -77,7 +79,7 @@ class Engine:
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
         self._lists = Lists()
-        self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists)
+        self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists, triager or Triager())
         self._ids = IdBook(cluster, namespaces)
         self._memories: dict[Key, Memory] = {}
         self._echoes: dict[str, None] = {}
@@ -323,6 +325,7 @@ class Engine:
                     return self._settings.look_check
             case "hold":
                 await self._number(case)
+                await self._preparer.triage(case)
                 await endings.hold(case, self._metrics)
             case _:
                 await self._number(case)
@@ -341,6 +344,7 @@ class Engine:
         if reason == "TargetBusy" and not case.record.has_begun():
             case.change(plan_basis="")  # what is there when its turn comes is another thing than now
         await self._number(case)
+        await self._preparer.triage(case)
         if reason not in {condition.reason for condition in case.record.conditions}:
             case.note(reason, message, event=True)
         await case.save()
@@ -357,6 +361,7 @@ class Engine:
 
     async def _verify(self, case: Case) -> bool:
         await self._number(case)
+        await self._preparer.triage(case)
         case.record = case.record.timed("mitigated", case.stamp)
         before = [(check.verdict, check.passed) for check in case.record.checks]
         try:

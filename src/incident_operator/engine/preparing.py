@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from incident_operator.actions.contract import Action
 from incident_operator.api import names
@@ -13,6 +14,9 @@ from incident_operator.engine.case import Case
 from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
 from incident_operator.engine.reading import Lists
+from incident_operator.engine.triaging import UNDO, Triager, with_reasons
+from incident_operator.planning.blast import Survey
+from incident_operator.planning.changes import Ranked
 from incident_operator.planning.plan import Plan
 from incident_operator.planning.progress import merged
 
@@ -22,8 +26,11 @@ TIMERS_KEPT = ("detected", "contained")
 class Preparer:
     """Makes plans."""
 
-    def __init__(self, actions: Mapping[str, Action], policies: PolicyBook, preview: Preview, lists: Lists) -> None:
+    def __init__(
+        self, actions: Mapping[str, Action], policies: PolicyBook, preview: Preview, lists: Lists, triager: Triager
+    ) -> None:
         """Plan with these actions."""
+        self._triager = triager
         self._actions = actions
         self._policies = policies
         self._preview = preview
@@ -57,13 +64,39 @@ class Preparer:
         reader = self._lists.reader(case.hands, account)
         # The survey is begun beside the first reads, because everything after them waits for it.
         survey = asyncio.create_task(self._preview.surveyor.of(reader, namespace, account))
+        begun: list[asyncio.Task[Any]] = [survey]
         try:
             more = await recovering.steps(case.cluster, reader, namespace, case.wishes)
-            plan = await planner.make_plan(reader, self._actions, case.incident, (*case.wishes.steps, *more))
+            wishes = (*case.wishes.steps, *more)
+            # A rollback says why; all else is contained first, and asks about the past afterwards.
+            is_wanted = any(wish.action == UNDO for wish in wishes)
+            looking = asyncio.create_task(self._looked(case, account, survey, is_wanted=is_wanted))
+            begun.append(looking)
+            plan = await planner.make_plan(reader, self._actions, case.incident, wishes)
+            plan = with_reasons(plan, await looking)
             return await self._preview.of(case.hands, plan, await survey, namespace, account)
         finally:
-            survey.cancel()
-            await asyncio.gather(survey, return_exceptions=True)
+            for task in begun:
+                task.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
+
+    async def triage(self, case: Case) -> None:
+        """Find out about the past and the surroundings what is not on record yet."""
+        account, namespace = case.record.account, case.meta["namespace"]
+        if case.record.triage is None and account:
+            reader = self._lists.reader(case.hands, account)
+            survey = asyncio.create_task(self._preview.surveyor.of(reader, namespace, account))
+            await self._looked(case, account, survey, is_wanted=True)
+
+    async def _looked(
+        self, case: Case, account: str, survey: asyncio.Task[Survey], *, is_wanted: bool
+    ) -> Sequence[Ranked]:
+        """What triage finds, put on record; nothing if it is not wanted yet."""
+        if not is_wanted:
+            return ()
+        found = await self._triager.look(case, self._lists.reader(case.hands, account), await survey)
+        case.change(triage=found.triage)
+        return found.changes
 
     def _adopt(self, case: Case, plan: Plan, account: str) -> None:
         """Put the plan on record, and say whether it replaces another."""

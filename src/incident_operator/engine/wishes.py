@@ -69,6 +69,8 @@ class Wishes:
     acknowledged_by: str
     escalation: tuple[tuple[float, str], ...]
     """Seconds after detection, and the hook to tell."""
+    impact: Mapping[str, Any]
+    """What its runbook says about users, data and business."""
     asked: str
     """Digest of what the spec asks for, without what it only tells."""
     release: bool
@@ -175,6 +177,7 @@ def read(incident: Manifest, resolved: Resolved | None = None) -> Wishes:
         hold_seconds=_seconds(spec.get("holdFor", "0s")),
         acknowledged_by=own.get("acknowledgedBy", ""),
         escalation=tuple((_seconds(each["after"]), each["hook"]) for each in spec.get("escalation") or ()),
+        impact=spec.get("impact") or {},
         asked=digest({key: value for key, value in own.items() if key not in TOLD})[:16],
         release=bool(spec.get("release", False)),
         cancel=bool(spec.get("cancel", False)),

@@ -20,6 +20,7 @@ from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
+from incident_operator.engine.triaging import Triager
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
 from incident_operator.operator import ears
@@ -77,6 +78,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         is_busy=queue.is_pressed,
         follow=waker.follow,
         namespaces=options.namespaces,
+        triager=Triager(servers),
     )
     crew = Crew(queue, engine, size=options.workers)
     relist = Relist(cluster, queue, metrics, every=options.resync, namespaces=options.namespaces)

@@ -1,0 +1,262 @@
+"""Runs the clocks of an Incident's severity: says what is overdue, and tells the hooks until a person has taken it on.
+
+A hook may be slow or away, so nobody waits for one: what is told goes on beside the look that began it, and
+the Incident is woken when it has ended. That it was told is put on record afterwards, so a process that ends
+in between tells it once more, under the same key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from incident_operator.api.configuration import Configuration
+from incident_operator.engine.case import Case
+from incident_operator.engine.keys import Key
+from incident_operator.faults import Fault, Stalled, Waiting
+from incident_operator.notify.hooks import message
+from incident_operator.planning import clocks
+from incident_operator.planning.clocks import CLOCKS, Due, Escalation
+from incident_operator.planning.record import OVER, Record
+from incident_operator.planning.summary import phase
+
+ESCALATED, FAILED = "Escalated", "EscalationFailed"
+OWN = frozenset({*(f"{clock.capitalize()}Overdue" for clock in CLOCKS), ESCALATED, FAILED})
+"""Reasons of what is said here: it keeps no clock from running."""
+FIRST_SECONDS, MOST_SECONDS = 2.0, 300.0
+"""How soon a hook that could not be reached is tried again at first, and at most."""
+FAILURES_BEFORE_SAID = 3
+LOOK = timedelta(seconds=5)
+"""How often to look at what is being told, should nobody be woken by its end."""
+FORGOTTEN = timedelta(hours=1)
+"""After so long nobody asks for what became of a post: its Incident is gone."""
+
+
+class Posts(Protocol):
+    """What tells people: the hooks, or a stand-in for them."""
+
+    async def post(self, name: str, message: Mapping[str, Any]) -> None:
+        """Tell; raises the fault if that did not go well."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """What the clocks say."""
+
+    overdue: Mapping[str, str]
+    """The clocks that are overdue, the one that was due first in front, each with what stays true about it."""
+    news: tuple[tuple[str, str], ...]
+    """Reason and message for each that was not overdue on record."""
+    message: str
+    """All that is overdue, and for how long by now."""
+    escalations: tuple[int, ...]
+    """The places of the escalations that are to be made now."""
+    again: timedelta | None
+    """When one of this changes by itself."""
+
+
+NOTHING = Judged({}, (), "", (), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look has come to."""
+
+    is_news: bool
+    """Whether the record is to be saved."""
+    again: timedelta | None
+    """When to look again."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Post:
+    """One escalation that is being made, or is to be made again."""
+
+    task: asyncio.Task[Fault | None]
+    begun: float
+    failures: int = 0
+    again: float = 0.0
+    """When to try again what has failed; 0 until that was seen."""
+
+
+class Clockwork:
+    """The clocks of all Incidents."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        hooks: Posts,
+        clock: Callable[[], datetime],
+        wake: Callable[[Key], None] = lambda _: None,
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin nothing; ``wake`` is told of Incidents for which a hook has answered.
+
+        ``clock`` gives the time of day, and ``elapsed`` the seconds between two tries, whatever that does.
+        """
+        self._clocks = configuration.clocks
+        self._hours = configuration.business_hours
+        self._hooks = hooks
+        self._clock = clock
+        self._wake = wake
+        self._time = elapsed
+        self._posts: dict[tuple[str, int], _Post] = {}
+
+    async def close(self) -> None:
+        """Tell nobody any more; what is not on record as told is told by the next process."""
+        tasks = [post.task for post in self._posts.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._posts.clear()
+
+    def look(self, case: Case) -> Looked:
+        """Put on record what is overdue and who was told, and tell whom it is time to tell."""
+        wished, record = case.wishes, case.record
+        plan = escalations_of(wished.escalation)
+        judged = self.judge(
+            record,
+            wished.severity,
+            created=case.meta["creationTimestamp"],
+            acknowledged=bool(wished.acknowledged_by),
+            escalations=plan,
+        )
+        for reason, text in judged.news:
+            case.note(reason, text, warning=True, event=True)
+        case.change(overdue=judged.overdue)
+        pending = self.escalate(case, plan, judged)
+        is_news = (record.overdue, record.escalated) != (case.record.overdue, case.record.escalated)
+        is_news = is_news or record.timeline != case.record.timeline
+        return Looked(is_news, min((each for each in (judged.again, pending) if each is not None), default=None))
+
+    def judge(
+        self,
+        record: Record,
+        severity: str,
+        *,
+        created: str = "",
+        acknowledged: bool = False,
+        escalations: Sequence[Escalation] = (),
+    ) -> Judged:
+        """What is overdue, whom to tell, and when that changes; counted from ``created`` where no plan was made yet."""
+        now, is_over = self._clock(), record.outcome in OVER
+        timers = {"detected": created, **record.timers}
+        if acknowledged:
+            timers.setdefault("acknowledged", "said by the spec")
+        detected = clocks.instant(timers["detected"])
+        if detected is None:
+            return NOTHING
+        running = clocks.dues(
+            self._clocks.of(severity),
+            self._hours,
+            timers=timers,
+            last_said=_last_said(record, detected),
+            now=now,
+            is_over=is_over,
+        )
+        taken = is_over or bool(timers.get("acknowledged"))
+        done = record.escalated
+        due = clocks.escalations_due(escalations, detected=detected, acknowledged=taken, done=done, now=now)
+        later = clocks.escalations_later(escalations, detected=detected, acknowledged=taken, done=done, now=now)
+        late = [each for each in running if each.is_over]
+        return Judged(
+            overdue={each.clock: clocks.was_due(each) for each in late},
+            news=tuple(_news(each, now) for each in late if each.clock not in record.overdue),
+            message=clocks.overdue_message(running, now),
+            escalations=due,
+            again=clocks.next_look(running, later, now),
+        )
+
+    def escalate(self, case: Case, plan: Sequence[Escalation], judged: Judged) -> timedelta | None:
+        """Tell the hooks whose time has come, and put on record which were told; when to look for the others.
+
+        What fails is tried again for as long as nobody has taken the Incident on, less and less often.
+        """
+        uid, later = case.meta["uid"], []
+        self._forget(uid, judged.escalations)
+        for place in judged.escalations:
+            post = self._posts.get((uid, place))
+            if post is None:
+                self._begin(case, place, plan[place], judged.message)
+                later.append(LOOK)
+            elif not post.task.done():
+                later.append(LOOK)
+            elif post.task.cancelled() or self._ended(case, place, plan[place], post):
+                del self._posts[uid, place]
+            elif (left := post.again - self._time()) > 0:
+                later.append(timedelta(seconds=left))
+            else:
+                self._begin(case, place, plan[place], judged.message, failures=post.failures)
+                later.append(LOOK)
+        return min(later, default=None)
+
+    def _begin(self, case: Case, place: int, escalation: Escalation, overdue: str, *, failures: int = 0) -> None:
+        """Tell one hook, beside whatever else is done."""
+        record, key = case.record, Key(case.meta["namespace"], case.meta["name"])
+        said = f"nobody has taken it on {clocks.spoken(escalation.after)} after it was detected"
+        text = "; ".join(each for each in (said, overdue, record.message) if each)
+        incident = {**case.incident, "status": {"id": record.id, "phase": phase(record)}}
+        told = message(incident, "Escalation", text, at=self._clock(), key=f"{place}/{escalation.hook}")
+        task = asyncio.create_task(self._tell(escalation.hook, told), name=f"tell hook {escalation.hook}")
+        task.add_done_callback(lambda ended: None if ended.cancelled() else self._wake(key))
+        self._posts[case.meta["uid"], place] = _Post(task, self._time(), failures)
+
+    async def _tell(self, hook: str, told: Mapping[str, Any]) -> Fault | None:
+        """The fault, if it did not go well."""
+        try:
+            await self._hooks.post(hook, told)
+        except Fault as fault:
+            return fault
+        except Exception as error:  # noqa: BLE001 - the Incident goes on, and the error's text may hold a secret
+            return Stalled("HookFailed", f"hook {hook} could not be told, which is a bug: {type(error).__name__}")
+        return None
+
+    def _ended(self, case: Case, place: int, escalation: Escalation, post: _Post) -> bool:
+        """Whether it was told; put on record, as is a failure when it is seen first."""
+        fault = post.task.result()
+        if fault is None:
+            case.change(escalated=(*case.record.escalated, place))
+            case.note(ESCALATED, f"hook {escalation.hook} was told that nobody has taken it on", event=True)
+            return True
+        if post.again:
+            return False
+        post.failures += 1
+        is_passing = isinstance(fault, Waiting)
+        wait = min(FIRST_SECONDS * 2 ** min(post.failures - 1, 20), MOST_SECONDS) if is_passing else MOST_SECONDS
+        wait = max(wait, fault.delay.total_seconds()) if isinstance(fault, Waiting) else wait
+        post.again = self._time() + wait
+        is_known = any((each.reason, each.message) == (FAILED, fault.message) for each in case.record.timeline)
+        if not is_known and (not is_passing or post.failures >= FAILURES_BEFORE_SAID):
+            case.note(FAILED, fault.message, warning=True, event=True)
+        return False
+
+    def _forget(self, uid: str, due: Collection[int]) -> None:
+        """Stop telling what is not due any more, and forget what nobody asks for."""
+        old = self._time() - FORGOTTEN.total_seconds()
+        for key, post in list(self._posts.items()):
+            is_left = post.task.done() and max(post.begun, post.again) < old
+            if is_left or (key[0] == uid and key[1] not in due):
+                post.task.cancel()
+                del self._posts[key]
+
+
+def escalations_of(wished: Sequence[tuple[float, str]]) -> tuple[Escalation, ...]:
+    """The escalations as the spec has them: seconds, and the hook."""
+    return tuple(Escalation(timedelta(seconds=seconds), hook) for seconds, hook in wished)
+
+
+def _news(due: Due, now: datetime) -> tuple[str, str]:
+    """What to say once about a clock that has become overdue."""
+    return f"{due.clock.capitalize()}Overdue", clocks.overdue_message([due], now)
+
+
+def _last_said(record: Record, detected: datetime) -> datetime:
+    """When something was said about it that people may want to know, beside that a clock is overdue."""
+    said = next((clocks.instant(each.at) for each in reversed(record.timeline) if each.reason not in OWN), None)
+    return max(said or detected, detected)

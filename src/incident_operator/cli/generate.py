@@ -11,7 +11,7 @@ import yaml
 
 from incident_operator.api.crdgen import KINDS, crd
 from incident_operator.cli import admission
-from incident_operator.cli.pages import metrics_page, names_page, permissions_page, reference_page
+from incident_operator.cli.pages import configuration_page, metrics_page, names_page, permissions_page, reference_page
 from incident_operator.cli.roles import operator_roles, responder_role, text_of
 
 
@@ -42,6 +42,7 @@ def files() -> dict[Path, str]:
         top / "manifests/responder/responder.yaml": responder_role(),
         top / "docs/names.md": names_page(),
         top / "docs/permissions.md": permissions_page(),
+        top / "docs/configuration.md": configuration_page(),
         top / "docs/metrics.md": metrics_page(),
     }
     made[top / "manifests/install.yaml"] = install(top / "manifests/base", made)

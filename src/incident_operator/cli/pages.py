@@ -8,10 +8,11 @@ from typing import Any
 
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.api import names
-from incident_operator.api.crdgen import Kind, crd
+from incident_operator.api.configuration import Configuration
+from incident_operator.api.crdgen import Kind, crd, schema_of
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cli.roles import LEASE_RULES, NOTE, OPERATOR_RULES
-from incident_operator.engine import surveying
+from incident_operator.engine import calls, changes, surveying
 from incident_operator.planning.rights import Rule
 from incident_operator.telemetry.metrics import Metrics
 
@@ -55,6 +56,8 @@ def permissions_page() -> str:
         "asks for it stops with the reason `Forbidden`, names the right, and changes nothing.",
     ]
     parts += ["\n### every plan: its blast radius\n", _table(surveying.RULES)]
+    parts += ["\n### triage: what changed before\n", _table(changes.RULES)]
+    parts += ["\n### alerts: what they are about\n", _table(calls.RULES)]
     for title, catalogue in (("action", ACTIONS), ("check", CHECKS)):
         for name, entry in catalogue.items():
             parts += [f"\n### {title} `{name}`\n", _table(entry.rules)]
@@ -101,13 +104,33 @@ def reference_page(kind: Kind) -> str:
     return "\n".join(lines)
 
 
+def configuration_page() -> str:
+    """Every field of the operator's configuration."""
+    lines = [
+        f"<!-- {NOTE} -->",
+        "# Configuration",
+        "",
+        "What `incident-operator run --config FILE` reads, once, at the start: YAML, every field optional. A file that",
+        "cannot be understood ends the program with the field and what it may be. In the cluster it is the ConfigMap",
+        "`incident-operator` in the namespace `incident-operator`. It never holds a secret: each is a file of its own,",
+        "read whenever it is needed, so a rotated one is used at once.",
+        "",
+        "| field | type | meaning |",
+        "| --- | --- | --- |",
+        *(row.replace("| `.", "| `", 1) for row in _fields("", schema_of(Configuration))),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _fields(path: str, schema: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, field in schema.get("properties", {}).items():
         inner = field.get("items", field)
         kind = field["type"] + (f" of {inner['type']}s" if "items" in field else "")
-        required = ", required" if name in schema.get("required", ()) and path.startswith("spec") else ""
-        default = f", default `{field['default']}`" if "default" in field else ""
+        required = ", required" if name in schema.get("required", ()) and not path.startswith("status") else ""
+        default = (
+            f", default `{field['default']}`" if field.get("default", {}) not in ({}, []) and kind != "object" else ""
+        )
         rows.append(f"| `{path}.{name}` | {kind}{required}{default} | {field.get('description', '')} |")
         rows += _fields(f"{path}.{name}" + ("[]" if "items" in field else ""), inner)
     return rows

@@ -23,6 +23,7 @@ from incident_operator.monitoring.prometheus import Servers
 from incident_operator.operator.options import RunOptions
 from incident_operator.signals import prometheus
 from incident_operator.telemetry.metrics import Metrics
+from incident_operator.web import receiver
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.run")
 
@@ -64,8 +65,6 @@ async def receiving(options: RunOptions, instance: str, metrics: Metrics) -> Any
     if not options.is_configured:
         yield ""
         return
-    from incident_operator.web import receiver
-
     connection = Connection(await load(options.kubeconfig, options.context), metrics.api_request)
     try:
         cluster = ClusterGateway(connection, instance=instance)

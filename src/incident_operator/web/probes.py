@@ -8,9 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from incident_operator import __version__
-
-CLOSE_SECONDS = 2.0
-"""How long an answer in hand may take when the program ends."""
+from incident_operator.web.serving import Server, serve
 
 INDEX = f"""Incident Operator {__version__}
 
@@ -58,27 +56,4 @@ def _probe(trouble: str) -> web.Response:
     return web.Response(text=f"{trouble}\n", status=503) if trouble else web.Response(text="ok\n")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Server:
-    """A server that is listening; ``url`` has the real port."""
-
-    url: str
-    _runner: web.AppRunner
-
-    async def close(self) -> None:
-        """Stop listening; answers in hand are finished."""
-        await self._runner.cleanup()
-
-
-async def serve(app: web.Application, host: str, port: int) -> Server:
-    """Listen on a host and port (0: any free one); OSError if that cannot be had."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS, handle_signals=False)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    real = runner.addresses[0][1]
-    shown = f"[{host}]" if ":" in host else host
-    return Server(f"http://{shown}:{real}", runner)
+__all__ = ["Server", "Sources", "application", "serve"]

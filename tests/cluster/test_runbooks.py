@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +54,34 @@ def says(namespace: Namespace, name: str, kind: str, reason: str) -> str:
 
 def patch(namespace: Namespace, name: str, spec: dict[str, Any]) -> None:
     namespace("patch", "incident", name, "--type", "merge", "-p", json.dumps({"spec": spec}))
+
+
+class Hook:
+    """Somebody who wants to be told."""
+
+    def __init__(self) -> None:
+        told = self.told = list[Any]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hooks/s3cr3t"
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
 
 
 @pytest.fixture
@@ -219,3 +251,33 @@ def test_a_rollback_says_why_it_believes_in_its_revision_and_triage_who_is_affec
     assert any("Prometheus" in each for each in status["triage"]["unknown"])
     (change,) = status["plan"]["steps"][0]["changes"]
     assert any("its rollout" in note for note in change["notes"]), change["notes"]
+
+
+def test_clocks_that_are_overdue_are_a_condition_until_somebody_takes_it_on_and_hooks_are_told(
+    namespace: Namespace, lab_kubeconfig: Path, tmp_path: Path, hook: Hook
+) -> None:
+    (tmp_path / "url").write_text(hook.url)
+    config = tmp_path / "config.yaml"
+    told = {
+        "receiver": {"listen": "127.0.0.1:0"},
+        "clocks": {"SEV-2": {"acknowledge": "1s"}},
+        "hooks": [{"name": "pager", "urlFile": str(tmp_path / "url")}],
+    }
+    config.write_text(json.dumps(told))
+    log = tmp_path / "operator.log"
+    operator = OperatorProcess(lab_kubeconfig, namespace.name, log, "--config", str(config))
+    operator.start()
+    try:
+        namespace.apply(plain("web", replicas=3))
+        namespace.apply(runbook(remediation=[LESS], escalation=[{"after": "2s", "hook": "pager"}]))
+        namespace.apply(follows())
+        says(namespace, "follows", "Overdue", "AcknowledgeOverdue")
+        eventually(lambda: hook.told, within=20, what="the hook to be told")
+        assert hook.told[0]["incident"]["name"] == "follows"
+        eventually(lambda: namespace.incident("follows")["status"].get("escalated") == [0], within=20, what="a record")
+        patch(namespace, "follows", {"acknowledgedBy": "alice"})
+        eventually(lambda: "Overdue" not in namespace.conditions("follows"), within=20, what="the condition to go")
+        assert len(hook.told) == 1
+        assert hook.url not in log.read_text()
+    finally:
+        assert operator.stop() == 0

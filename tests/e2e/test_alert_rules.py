@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,28 @@ import yaml
 
 from incident_operator.api.configuration import Configuration
 from tests_support import prometheus
-from tests_support.cluster import ROOT, Kubectl, Namespace
+from tests_support.cluster import ROOT, Kubectl, Namespace, OperatorProcess, incident
+from tests_support.outage import manifests
+from tests_support.waiting import eventually
+from tests_support.workloads import plain
 
 pytestmark = pytest.mark.cluster
 FENCED = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = ("alerts", "runbooks")
 RUNBOOKS = sorted((ROOT / "examples/runbooks").glob("*.yaml"))
+WEB, DATABASE = {"kind": "Deployment", "name": "web"}, {"kind": "StatefulSet", "name": "db"}
+PLANS = {
+    "crash-looping": (WEB, "Planned"),
+    "database-failure": (DATABASE, "NoReplica"),
+    "database-restore": (DATABASE, "Planned"),
+    "ddos-attack": (WEB, "Planned"),
+    "high-error-rate": (WEB, "Planned"),
+    "performance-degradation": (WEB, "Planned"),
+    "security-breach": (WEB, "Planned"),
+    "service-outage": (WEB, "Planned"),
+    "volume-nearly-full": (WEB, "NotServed NoVolumes"),
+}
+"""On what each is tried, and what comes of it here: there is no replica, and nothing that takes snapshots."""
 CLUSTERWIDE = {
     "Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding", "ClusterRunbook",
@@ -77,7 +94,7 @@ def built(kubectl: Kubectl, kustomization: str, folder: Path) -> list[dict[str, 
 
 
 def test_both_pages_have_blocks_of_every_sort() -> None:
-    sorts = {sort_of(yaml.safe_load(each.values[0])) for each in BLOCKS}  # type: ignore[arg-type]
+    sorts = {sort_of(yaml.safe_load(each.values[0])) for each in BLOCKS}
     assert sorts == {"kustomization", "manifest", "rules", "alertmanager", "helm values", "configuration"}
 
 
@@ -111,7 +128,7 @@ def test_each_block_of_the_pages_is_accepted_as_it_is_written(
 
 
 def test_the_rule_for_prometheus_operator_is_that_of_a_plain_prometheus() -> None:
-    blocks = [yaml.safe_load(each.values[0]) for each in BLOCKS]  # type: ignore[arg-type]
+    blocks = [yaml.safe_load(each.values[0]) for each in BLOCKS]
     (wrapped,) = [each["spec"]["groups"] for each in blocks if each.get("kind") == "PrometheusRule"]
     (plain,) = [each["groups"] for each in blocks if "groups" in each]
     ((first,), (second,)) = ([rule for group in groups for rule in group["rules"]] for groups in (wrapped, plain))
@@ -143,3 +160,29 @@ def test_each_example_of_a_runbook_is_accepted(path: Path, kubectl: Kubectl, nam
     documents = list(yaml.safe_load_all(path.read_text()))
     dry_run(namespace, documents)
     assert f"({path.name})" in (ROOT / "docs/runbooks.md").read_text().replace("../examples/runbooks/", "")
+
+
+@pytest.fixture
+def deployed(namespace: Namespace) -> Namespace:
+    """A Deployment with two revisions, and the database of examples/outage; nothing of it need run."""
+    namespace.apply(*manifests(namespace, "application.yaml", "jobs.yaml"))
+    for count, version in enumerate(("1", "2"), 1):
+        made = plain("web")
+        made["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "VERSION", "value": version}]
+        namespace.apply(made)
+        sets = partial(namespace.list, "replicasets", "app=web")
+        eventually(lambda sets=sets, count=count: len(sets()) == count, within=20, what="its ReplicaSet")
+    return namespace
+
+
+def test_each_example_of_a_runbook_can_be_planned_or_says_what_is_missing(
+    deployed: Namespace, operator: OperatorProcess
+) -> None:
+    for path in RUNBOOKS:
+        deployed.apply({**yaml.safe_load(path.read_text()), "kind": "Runbook"})
+        ref = {"kind": "Runbook", "name": path.stem}
+        deployed.apply(incident(path.stem, mode="Observe", targets=[PLANS[path.stem][0]], runbookRef=ref))
+    for name, (_, wanted) in PLANS.items():
+        found = partial(deployed.conditions, name)
+        eventually(lambda found=found: "Ready" in found(), within=30, what=f"{name} to be planned")
+        assert deployed.conditions(name)["Ready"][1] in wanted.split(), deployed.incident(name)["status"]["conditions"]

@@ -84,7 +84,8 @@ class Historian:
             *releases.argo(_of(elsewhere, lists, "Application")),
             *(happening for each in nodes for happening in releases.node(each)),
         ]
-        recent = sorted((each for each in found if each.at >= since), key=lambda each: each.at, reverse=True)
+        # Of two in the same second the one that was found later is the later one: revisions are found oldest first.
+        recent = sorted((each for each in found if each.at >= since), key=lambda each: each.at)[::-1]
         templates = {ref: traces.template_of(mine[-1]) for ref, mine in revisions.items()}
         used = _used_by(aims, templates | {ref: each["spec"]["template"] for ref, each in workloads.items()}, lists)
         return Looked(tuple(recent), _and(used, managers), tuple(sorted(seeing.unknown)), aims)
@@ -207,8 +208,7 @@ def _used_by(aims: Sequence[Ref], templates: dict[Ref, Manifest], lists: Lists) 
         for kind, name in uses(template):
             found[Ref(kind, name, ref.namespace)].add(ref)
     for each in lists["HorizontalPodAutoscaler"]:
-        ref, aim = traces.ref_of(each), (each.get("spec") or {}).get("scaleTargetRef") or {}
-        found[ref].add(Ref(aim.get("kind", ""), aim.get("name", ""), ref.namespace))
+        found[traces.ref_of(each)].add(traces.scaled_by(each))
     return found
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from incident_operator.api.configuration import Configuration
+from incident_operator.api.schema import parse_duration
 from incident_operator.engine.case import Case
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Fault, Stalled, Waiting
 from incident_operator.notify.hooks import message
 from incident_operator.planning import clocks
 from incident_operator.planning.clocks import CLOCKS, Due, Escalation
-from incident_operator.planning.record import OVER, Record
+from incident_operator.planning.plan import Manifest
+from incident_operator.planning.record import OVER, Moment, Record
 from incident_operator.planning.summary import phase
 
 ESCALATED, FAILED = "Escalated", "EscalationFailed"
@@ -117,7 +120,10 @@ class Clockwork:
         self._posts.clear()
 
     def look(self, case: Case) -> Looked:
-        """Put on record what is overdue and who was told, and tell whom it is time to tell."""
+        """Put on record what is overdue and who was told, and tell whom it is time to tell.
+
+        What is news is to be saved at once: what is not on record is said again.
+        """
         wished, record = case.wishes, case.record
         plan = escalations_of(wished.escalation)
         judged = self.judge(
@@ -131,9 +137,34 @@ class Clockwork:
             case.note(reason, text, warning=True, event=True)
         case.change(overdue=judged.overdue)
         pending = self.escalate(case, plan, judged)
-        is_news = (record.overdue, record.escalated) != (case.record.overdue, case.record.escalated)
-        is_news = is_news or record.timeline != case.record.timeline
+        new = case.record
+        is_news = record.overdue.keys() != new.overdue.keys() or record.timeline != new.timeline
         return Looked(is_news, min((each for each in (judged.again, pending) if each is not None), default=None))
+
+    def is_due(self, incident: Manifest) -> bool:
+        """Whether there is news of an Incident that is at rest; told from what a list has of it.
+
+        After a restart nobody else would look at it again.
+        """
+        spec, status = incident["spec"], incident.get("status") or {}
+        timeline = tuple(Moment(each["at"], each["reason"], "") for each in (status.get("timeline") or ())[-5:])
+        record = Record(
+            timers=status.get("timers") or {},
+            overdue=dict.fromkeys(status.get("overdue") or (), ""),
+            escalated=tuple(status.get("escalated") or ()),
+            timeline=timeline,
+        )
+        resolved = ((status.get("plan") or {}).get("resolved") or {}).get("spec", "")
+        taken = json.loads(resolved).get("escalation") if "escalation" in resolved else ()
+        told = spec.get("escalation") or taken or ()
+        judged = self.judge(
+            record,
+            spec.get("severity", ""),
+            created=incident["metadata"].get("creationTimestamp", ""),
+            acknowledged=bool(spec.get("acknowledgedBy")),
+            escalations=[Escalation(parse_duration(each["after"]), each["hook"]) for each in told],
+        )
+        return bool(judged.news or judged.escalations or set(judged.overdue) != set(record.overdue))
 
     def judge(
         self,
@@ -182,21 +213,16 @@ class Clockwork:
         self._forget(uid, judged.escalations)
         for place in judged.escalations:
             post = self._posts.get((uid, place))
-            if post is None:
-                self._begin(case, place, plan[place], judged.message)
+            if post is not None and not post.task.done():
                 later.append(LOOK)
-            elif not post.task.done():
+            elif post is None or post.task.cancelled() or 0 < post.again <= self._time():
+                self._begin(case, place, plan[place], judged.message, failures=post.failures if post else 0)
                 later.append(LOOK)
-            elif post.task.cancelled() or self._ended(case, place, plan[place], post):
-                del self._posts[uid, place]
-            elif (left := post.again - self._time()) > 0:
-                later.append(timedelta(seconds=left))
-            else:
-                self._begin(case, place, plan[place], judged.message, failures=post.failures)
-                later.append(LOOK)
+            elif not self._ended(case, place, plan[place], post):
+                later.append(timedelta(seconds=post.again - self._time()))
         return min(later, default=None)
 
-    def _begin(self, case: Case, place: int, escalation: Escalation, overdue: str, *, failures: int = 0) -> None:
+    def _begin(self, case: Case, place: int, escalation: Escalation, overdue: str, *, failures: int) -> None:
         """Tell one hook, beside whatever else is done."""
         record, key = case.record, Key(case.meta["namespace"], case.meta["name"])
         said = f"nobody has taken it on {clocks.spoken(escalation.after)} after it was detected"
@@ -218,7 +244,11 @@ class Clockwork:
         return None
 
     def _ended(self, case: Case, place: int, escalation: Escalation, post: _Post) -> bool:
-        """Whether it was told; put on record, as is a failure when it is seen first."""
+        """Whether it was told; put on record, as is a failure when it is seen first.
+
+        One that was told is kept until a later look finds it on record: should this one not be saved, it is not
+        told again.
+        """
         fault = post.task.result()
         if fault is None:
             case.change(escalated=(*case.record.escalated, place))

@@ -18,6 +18,7 @@ from incident_operator.engine import (
     ledgers,
     preparing,
     resolving,
+    resting,
     restoring,
     stepping,
     verifying,
@@ -25,6 +26,7 @@ from incident_operator.engine import (
 )
 from incident_operator.engine.case import Case, Memory
 from incident_operator.engine.claims import Claims
+from incident_operator.engine.clockwork import Clockwork, Looked
 from incident_operator.engine.gate import Gate, Pause
 from incident_operator.engine.identity import IdBook
 from incident_operator.engine.keys import Behind, Key
@@ -34,13 +36,16 @@ from incident_operator.engine.reading import Lists
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.triaging import Triager
 from incident_operator.faults import Conflict, Fault, Waiting
-from incident_operator.planning.plan import EntryState, Manifest, PlannedStep
+from incident_operator.planning.plan import Manifest, PlannedStep
 from incident_operator.planning.progress import is_recovering, next_move, resumed
-from incident_operator.planning.record import OVER, Moment, Record
+from incident_operator.planning.record import OVER, Moment
 from incident_operator.telemetry.metrics import Metrics
 
 ECHOES = 4096
 """How many of our own last writes are remembered, so that their echo on the watch is no news."""
+
+
+NOT_LOOKED = Looked(is_news=False, again=None)
 
 
 class Engine:
@@ -60,6 +65,7 @@ class Engine:
         follow: Callable[[Key, str], None] = lambda *_: None,
         namespaces: Sequence[str] = (),
         triager: Triager | None = None,
+        clockwork: Clockwork | None = None,
     ) -> None:
         """Work on a cluster with a repertoire.
 
@@ -75,6 +81,7 @@ class Engine:
         self._metrics = metrics
         self._is_busy = is_busy
         self._follow = follow
+        self._clockwork = clockwork
         self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
@@ -174,7 +181,7 @@ class Engine:
         if case.memory.faults < self._settings.retries_before_said or isinstance(fault, Conflict):
             return
         record = restoring.from_incident(case.incident, ledgers.contents_of(case.incident, case.memory.pages))
-        case.record = record
+        case.record = dataclasses.replace(record, signals=case.record.signals, overdue=case.record.overdue)
         case.change(retrying=fault.message, reason=fault.reason, outcome="")
         try:
             await case.save()
@@ -182,19 +189,23 @@ class Engine:
             return  # the API server is what is being waited for: it will be said when it is back
 
     async def _look(self, case: Case) -> timedelta | None:
-        """Everything that is due now."""
+        """Everything that is due now; when to look again at what is left, or at the clocks."""
+        looked = NOT_LOOKED
         try:
             if case.meta.get("deletionTimestamp"):
                 await endings.leave(case, self._actions, self._settings)
                 return None
-            if self._is_at_rest(case):
-                return _until_expiry(case)
-            return await self._advance(case)
+            looked = self._clockwork.look(case) if self._clockwork is not None else looked
+            if resting.is_at_rest(case):
+                if looked.is_news:
+                    await case.save()
+                return resting.soonest(resting.until_expiry(case), looked.again)
+            return resting.soonest(await self._advance(case), looked.again)
         except Waiting:
             raise
         except Fault as fault:
             await endings.halt(case, fault.reason, fault.message, self._metrics)
-            return None
+            return looked.again
         finally:
             if case.fastening is not None:
                 await asyncio.gather(case.fastening, return_exceptions=True)
@@ -209,17 +220,6 @@ class Engine:
         if has_left or not case.record.claims():
             self._claims.drop(uid)
 
-    def _is_at_rest(self, case: Case) -> bool:
-        """Whether it has come to an outcome, and nobody has asked for anything since."""
-        record, wished = case.record, case.wishes
-        if record.outcome in OVER:
-            return bool(record.generation == case.meta["generation"])
-        if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
-            return False
-        asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "") != record.handled_request
-        is_due = any(entry.expires_at and entry.expires_at <= case.stamp for entry in record.held())
-        return bool(record.generation == case.meta["generation"]) and not asked and not is_due
-
     async def _advance(self, case: Case) -> timedelta | None:
         """Plan if there is no plan for this spec, then go on with it."""
         case.record = hearing.heard(case)
@@ -229,7 +229,7 @@ class Engine:
         if hearing.stays_at_rest(case):
             case.change(generation=generation)
             await case.save()
-            return _until_expiry(case)
+            return resting.until_expiry(case)
         asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
         if record.generation != generation and record.asked != case.wishes.asked:
             endings.reopen(case)
@@ -299,7 +299,7 @@ class Engine:
             if again is not None:
                 return again
             if case.record.outcome:
-                return _until_expiry(case)
+                return resting.until_expiry(case)
 
     async def _make(self, case: Case, kind: str, steps: tuple[PlannedStep, ...]) -> timedelta | None:
         """One move; when to look again, or None: make the next one, unless an outcome was reached."""
@@ -373,23 +373,6 @@ class Engine:
         if passed:
             case.record = case.record.timed("recovered", case.stamp)
             case.note("VerificationPassed", f"every check passed over its window: {', '.join(c.name for c in looked)}")
-        elif before != [(check.verdict, check.passed) for check in looked] or _has_unsaved_results(case):
+        elif before != [(check.verdict, check.passed) for check in looked] or resting.has_unsaved_results(case):
             await case.save()
         return passed
-
-
-def _has_unsaved_results(case: Case) -> bool:
-    """Whether status still calls something Intended that is done."""
-    stored = {raw["state"] for raw in (case.incident.get("status") or {}).get("ledger", ())}
-    return EntryState.INTENDED.value in stored and all(
-        entry.state is not EntryState.INTENDED for entry in case.record.entries
-    )
-
-
-def _until_expiry(case: Case) -> timedelta | None:
-    """When the first thing that is held expires; None if nothing does, or if that is not for now."""
-    record: Record = case.record
-    if record.outcome in OVER or record.paused:
-        return None
-    times = [datetime.fromisoformat(entry.expires_at) for entry in record.held() if entry.expires_at]
-    return max(min(times) - case.now, timedelta(milliseconds=100)) if times else None

@@ -17,12 +17,14 @@ from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.checks.promql import PromQL
 from incident_operator.cluster.connection import load
 from incident_operator.cluster.gateway import ClusterGateway
+from incident_operator.engine.clockwork import Clockwork
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.triaging import Triager
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
+from incident_operator.notify.hooks import Hooks
 from incident_operator.operator import ears
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.health import Health
@@ -61,12 +63,14 @@ class Parts:
     waker: Waker
     cluster: ClusterGateway
     servers: Servers
+    clockwork: Clockwork
 
 
 def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, servers: Servers) -> Parts:
     """Make everything, and begin nothing."""
     queue = WorkQueue()
     waker = Waker(queue.put, lambda space, account, kind: cluster.acting_as(space, account).changes(kind, space))
+    clockwork = Clockwork(options.configuration, Hooks(options.configuration.hooks), _utc_now, queue.put)
     engine = Engine(
         cluster,
         actions=ACTIONS,
@@ -79,17 +83,32 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         follow=waker.follow,
         namespaces=options.namespaces,
         triager=Triager(servers),
+        clockwork=clockwork,
     )
     crew = Crew(queue, engine, size=options.workers)
-    relist = Relist(cluster, queue, metrics, every=options.resync, namespaces=options.namespaces)
+    relist = Relist(
+        cluster, queue, metrics, every=options.resync, namespaces=options.namespaces, is_due=clockwork.is_due
+    )
     marker = Marker(
         cluster, metrics, verified_after=options.verified_after, clock=_utc_now, namespaces=options.namespaces
     )
     ear = Ear()
     metrics.ask_watch(ear.age_seconds)
     metrics.ask_queue(queue.depth, queue.oldest_seconds, queue.longest_work_seconds)
+    health = Health(queue, crew, relist)
     return Parts(
-        queue, engine, crew, relist, marker, Health(queue, crew, relist), ear, metrics, waker, cluster, servers
+        queue,
+        engine,
+        crew,
+        relist,
+        marker,
+        health,
+        ear,
+        metrics,
+        waker,
+        cluster,
+        servers,
+        clockwork,
     )
 
 
@@ -119,6 +138,7 @@ async def act(stop: asyncio.Event, parts: Parts, options: RunOptions, office: Of
     if not await parts.crew.close(within=within):
         log.warning("Cut off steps that did not end in time", within_seconds=within.total_seconds())
     await parts.waker.close()
+    await parts.clockwork.close()
     lost.cancel()  # the office was kept while steps were finished
     await asyncio.gather(asked, lost, *tasks, return_exceptions=True)
     return is_well

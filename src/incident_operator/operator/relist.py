@@ -43,8 +43,10 @@ class Relist:
         every: timedelta,
         namespaces: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        is_due: Callable[[Manifest], bool] = lambda _: False,
     ) -> None:
-        """Do not begin yet; no namespaces: all of them."""
+        """Do not begin yet; no namespaces: all of them. ``is_due`` tells of clocks of those that are at rest."""
+        self._is_due = is_due
         self._cluster = cluster
         self._queue = queue
         self._metrics = metrics
@@ -88,10 +90,11 @@ class Relist:
         self._metrics.relisted("success")
         still_open = [incident for incident in found if is_open(incident)]
         self._metrics.census(_labels(incident) for incident in still_open)
+        self._metrics.overdue(each for incident in still_open for each in _overdue(incident))
         old = f"{datetime.now(UTC) - STALE:%Y-%m-%dT%H:%M:%SZ}"
         self._metrics.stale(sum(each["metadata"].get("creationTimestamp", old) < old for each in still_open))
         for incident in sorted(found, key=urgency_of):
-            if may_need_work(incident):
+            if may_need_work(incident) or (is_open(incident) and self._is_due(incident)):
                 self._queue.put(key_of(incident), urgency=urgency_of(incident))
 
     async def _list(self) -> Sequence[Manifest]:
@@ -148,6 +151,12 @@ def _has_come_to_rest(incident: Mapping[str, Any], status: Mapping[str, Any]) ->
     wants_pause = bool((incident.get("spec") or {}).get("suspend"))
     expires = any(each.get("expiresAt") and each["state"] in HELD for each in status.get("ledger") or ())
     return is_quiet and is_paused == wants_pause and not expires
+
+
+def _overdue(incident: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The clocks of an Incident that are overdue, each with its severity."""
+    severity = (incident.get("spec") or {}).get("severity", "")
+    return [(clock, severity) for clock in (incident.get("status") or {}).get("overdue") or ()]
 
 
 def _labels(incident: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -82,6 +82,12 @@ def dues(
     return tuple(sorted(found, key=lambda due: due.at))
 
 
+def unmet(overdue: Mapping[str, str], timers: Mapping[str, str], *, is_over: bool) -> dict[str, str]:
+    """What of the overdue clocks has not been stopped since they were judged."""
+    stopped = {clock for clock, names in MET.items() if any(timers.get(name) for name in names)}
+    return {} if is_over else {clock: said for clock, said in overdue.items() if clock not in stopped}
+
+
 def escalations_due(
     escalations: Sequence[Escalation],
     *,

@@ -103,7 +103,8 @@ def conditions(record: Record, now: str) -> tuple[Condition, ...]:
         new.append(Condition("Recovered", "True", "VerificationPassed", "every check passed over its window", now))
     known, firing = record.signals
     if known:
-        said = f"of {known} alerts {firing} fire" if firing else "no alert fires any more"
+        said = "the alert fires" if known == 1 else f"{firing} of {known} alerts fire"
+        said = said if firing else "no alert fires any more"
         status: Literal["True", "False"] = "False" if firing else "True"
         new.append(Condition("SignalResolved", status, "AlertFiring" if firing else "AlertResolved", said, now))
     if record.overdue:

@@ -22,7 +22,7 @@ from incident_operator.planning.rollouts import parsed
 from incident_operator.planning.selectors import annotations_of, controller_of, labels_of
 
 CONTROLLERS = "kube-controller-manager"
-"""The field manager of the built-in controllers; through the scale subresource that is the autoscaler."""
+"""The field manager of the built-in controllers."""
 REVISED = {"ReplicaSet": frozenset({"Deployment"}), "ControllerRevision": frozenset({"StatefulSet", "DaemonSet"})}
 DATA = ("f:data", "f:binaryData", "f:stringData")
 LEADER = "control-plane.alpha.kubernetes.io/leader"
@@ -194,29 +194,40 @@ def configs(things: Iterable[Manifest], kind: Literal["ConfigMap", "Secret"]) ->
 
 
 def scalings(workloads: Mapping[Ref, Manifest], revisions: Mapping[Ref, Sequence[Manifest]]) -> Iterator[Happening]:
-    """Every manager's last write of how many pods a workload has, through its scale subresource.
+    """The scalings by people that left a trace: a write of the replicas alone, or a Deployment at none.
 
-    A scale to none leaves no entry (a Scale leaves out a 0, so no field is seen to be set; observed on 1.34).
-    Of a Deployment it is known that the controller then wrote its ReplicaSet; of others it stays unseen.
+    A write through the scale subresource notes no time, and one of 0 not even its manager (seen on 1.34: a Scale
+    leaves a 0 out, so that no field is set). Of a Deployment without pods its controller's last write of the
+    ReplicaSet tells; what else was done by ``kubectl scale`` stays unseen.
     """
     for ref, thing in workloads.items():
         count, seen = (thing.get("spec") or {}).get("replicas", 1), touches(thing)
         for each in seen:
-            if each.subresource == "scale":
-                kind: Literal["Autoscaler", "Scale"] = "Autoscaler" if each.manager == CONTROLLERS else "Scale"
-                yield Happening(kind, ref, each.at, each.manager, f"scaled; it wants {count} pods now")
+            if each.owns("f:spec", "f:replicas") and not each.owns("f:spec", "f:template"):
+                yield Happening("Scale", ref, each.at, each.manager, f"scaled; it wants {count} pods now")
         newest = [each for each in revisions.get(ref, ())[-1:] if each["kind"] == "ReplicaSet"]
         if count == 0 and newest and not any(each.owns("f:spec", "f:replicas") for each in seen):
-            writes = [each for each in touches(newest[0]) if each.manager == CONTROLLERS and not each.subresource]
-            if writes:
-                yield Happening("Scale", ref, writes[-1].at, "", "scaled to no pods; nobody has noted by whom")
+            made = made_at(newest[0])
+            own = [each.at for each in touches(newest[0]) if each.manager == CONTROLLERS and not each.subresource]
+            if own and made is not None and own[-1] > made + SECOND:
+                yield Happening("Scale", ref, own[-1], "", "scaled to no pods; nobody has noted by whom")
 
 
 def autoscalers(things: Iterable[Manifest]) -> Iterator[Happening]:
-    """Every manager's last write of a HorizontalPodAutoscaler's bounds or metrics."""
+    """Every manager's last write of a HorizontalPodAutoscaler, and the last time that it scaled its workload."""
     for thing in things:
-        spec = thing.get("spec") or {}
+        spec, status, ref = thing.get("spec") or {}, thing.get("status") or {}, ref_of(thing)
         bounds = f"{spec.get('minReplicas', 1)} to {spec.get('maxReplicas', 1)} pods now"
         for each in touches(thing):
             if not each.subresource and each.owns("f:spec"):
-                yield Happening("Autoscaler", ref_of(thing), each.at, each.manager, f"changed; {bounds}")
+                yield Happening("Autoscaler", ref, each.at, each.manager, f"changed; {bounds}")
+        scaled = parsed(status.get("lastScaleTime"))
+        if scaled is not None:
+            wants = f"scaled; it wants {status.get('desiredReplicas', 0)} pods now"
+            yield Happening("Autoscaler", scaled_by(thing), scaled, f"{ref.kind} {ref.name}", wants)
+
+
+def scaled_by(autoscaler: Manifest) -> Ref:
+    """The workload that a HorizontalPodAutoscaler scales."""
+    aim = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    return Ref(aim.get("kind", ""), aim.get("name", ""), autoscaler["metadata"].get("namespace", ""))

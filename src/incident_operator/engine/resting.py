@@ -1,0 +1,47 @@
+"""When an Incident is at rest, and until when."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from incident_operator.api import names
+from incident_operator.engine.case import Case
+from incident_operator.engine.keys import Behind
+from incident_operator.planning.plan import EntryState
+from incident_operator.planning.record import OVER, Record
+
+
+def is_at_rest(case: Case) -> bool:
+    """Whether it has come to an outcome, and nobody has asked for anything since."""
+    record, wished = case.record, case.wishes
+    if record.outcome in OVER:
+        return bool(record.generation == case.meta["generation"])
+    if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
+        return False
+    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "") != record.handled_request
+    is_due = any(entry.expires_at and entry.expires_at <= case.stamp for entry in record.held())
+    return bool(record.generation == case.meta["generation"]) and not asked and not is_due
+
+
+def until_expiry(case: Case) -> timedelta | None:
+    """When the first thing that is held expires; None if nothing does, or if that is not for now."""
+    record: Record = case.record
+    if record.outcome in OVER or record.paused:
+        return None
+    times = [datetime.fromisoformat(entry.expires_at) for entry in record.held() if entry.expires_at]
+    return max(min(times) - case.now, timedelta(milliseconds=100)) if times else None
+
+
+def soonest(again: timedelta | None, clocks: timedelta | None) -> timedelta | None:
+    """The sooner of two times to look again; what is left for later keeps its place behind the others."""
+    if again is None or clocks is None or isinstance(again, Behind):
+        return again if again is not None else clocks
+    return min(again, clocks)
+
+
+def has_unsaved_results(case: Case) -> bool:
+    """Whether status still calls something Intended that is done."""
+    stored = {raw["state"] for raw in (case.incident.get("status") or {}).get("ledger", ())}
+    return EntryState.INTENDED.value in stored and all(
+        entry.state is not EntryState.INTENDED for entry in case.record.entries
+    )

@@ -7,7 +7,7 @@ OPERATOR := $(BIN)/incident-operator
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-outage demo-down test test-fast test-nightly bench lint format verify generate lab-up lab-down image clean
+.PHONY: help demo demo-outage demo-alert demo-down test test-fast test-nightly bench lint format verify generate lab-up lab-down image clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: $(VENV)/.ready ## A bad deploy and a compromised pod on a real Kubernetes,
 
 demo-outage: $(VENV)/.ready ## A complete outage of an application with a real PostgreSQL, brought back tier by tier
 	@$(OPERATOR) demo outage
+
+demo-alert: $(VENV)/.ready ## A bad deploy put right with no human hand: a real Prometheus, a real Alertmanager, an Incident
+	@$(OPERATOR) demo alert
 
 demo-down: $(VENV)/.ready ## Take the demo away
 	@$(OPERATOR) demo down

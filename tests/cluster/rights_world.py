@@ -137,7 +137,12 @@ def build(namespace: Namespace) -> dict[str, Ref]:
         workload("StatefulSet", "db", "1", replicas=0),
         workload("DaemonSet", "agent", "1"),
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": bare},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+        },
         autoscaler("HorizontalPodAutoscaler", "autoscaling/v2", "Deployment", "api"),
         autoscaler("ScaledObject", "keda.sh/v1alpha1", "StatefulSet", "db"),
     )

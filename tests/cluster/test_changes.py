@@ -66,7 +66,9 @@ def of_image(number: int) -> list[dict[str, Any]]:
 
 def build(namespace: Namespace) -> list[Ref]:
     """Every workload rolled out twice, and settings that were made by one and changed by another."""
-    write(namespace, "team-config", config("ConfigMap", PASSWORD=SECRET), config("Secret", PASSWORD=SECRET))
+    write(
+        namespace, "team-config", config("ConfigMap", PASSWORD=SECRET, color="red"), config("Secret", PASSWORD=SECRET)
+    )
     write(namespace, "team-release", *of_image(1))
     revisions(namespace, 1)
     write(namespace, "team-release", *of_image(2))
@@ -125,10 +127,11 @@ async def test_who_may_list_secrets_sees_when_they_changed_and_releases_of_helm(
     }
     write(namespace, "team-config", config("Secret", PASSWORD=SECRET))
     write(namespace, "helm", {**release, "type": "helm.sh/release.v1", "stringData": {"release": SECRET}})
-    found = await look(cluster, namespace, Ref("Deployment", "api", namespace.name))
+    target = Ref("Deployment", "shop", namespace.name)
+    version = await until(cluster, namespace, target, "HelmRelease", lambda _: True)
+    found = await look(cluster, namespace, target)
     assert found.unknown == ()
     (secret,) = of(found, "Secret", "settings")
-    (version,) = of(found, "HelmRelease", "shop")
     assert (secret.by, version.by, version.revision) == ("team-config", "helm", "3")
 
 
@@ -166,14 +169,17 @@ async def until(
         assert datetime.now(UTC) < end, f"not within 30 s: {kind} of {target}; last seen: {found}"
 
 
-async def test_a_person_who_scales_is_named_but_not_one_who_scales_to_nothing(
+async def test_a_scale_is_seen_by_its_own_write_and_one_to_nothing_by_what_its_controller_did(
     cluster: ClusterGateway, namespace: Namespace
 ) -> None:
     write(namespace, "team-release", *of_image(1))
+    revisions(namespace, 1)
     api = Ref("Deployment", "api", namespace.name)
-    namespace("scale", "deployment/api", "--replicas=2")
+    patch = '{"spec": {"replicas": 2}}'
+    namespace("patch", "deployment/api", "--type=merge", "--field-manager=team-hotfix", "-p", patch)
     found = await until(cluster, namespace, api, "Scale", lambda each: bool(each.by))
-    assert (found.by, found.summary) == ("kubectl", "scaled; it wants 2 pods now")
+    assert (found.by, found.summary) == ("team-hotfix", "scaled; it wants 2 pods now")
+    another_second()
     another_second()
     namespace("scale", "deployment/api", "--replicas=0")
     gone = await until(cluster, namespace, api, "Scale", lambda each: not each.by and each.at > found.at)
@@ -234,6 +240,7 @@ def flux(kubectl: Kubectl) -> Iterator[None]:
     names = [f"crd/{each['metadata']['name']}" for each in made]
     kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
+    eventually(lambda: kubectl("get", "--raw", "/apis").count("fluxcd") > 1, within=30, what="Flux to be served")
     yield
     kubectl("delete", *names, "--timeout=30s")
     eventually(lambda: "fluxcd" not in kubectl("get", "--raw", "/apis"), within=30, what="Flux to be served no more")

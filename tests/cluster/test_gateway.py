@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,21 @@ async def test_acting_as_a_service_account_is_limited_to_its_rights(
         await responder.list("Pod", "kube-system")
 
 
-async def test_secrets_are_out_of_reach_and_not_even_known(cluster: ClusterGateway, namespace: Namespace) -> None:
+async def test_what_is_in_a_secret_is_out_of_reach_and_only_its_metadata_is_listed(
+    cluster: ClusterGateway, namespace: Namespace
+) -> None:
     namespace("create", "secret", "generic", "precious", f"--from-literal=p={base64.b64encode(b'x').decode()}")
-    with pytest.raises(Stalled, match="kind Secret is not known"):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "applied"}, "stringData": {"p": "sesame"}}
+    namespace("apply", "-f", "-", given=json.dumps(secret))
+    found = await cluster.list("Secret", namespace.name)
+    assert {each["metadata"]["name"] for each in found} >= {"precious", "applied"}
+    assert all(set(each) <= {"apiVersion", "kind", "metadata"} for each in found)
+    assert "sesame" not in json.dumps(found)
+    with pytest.raises(Stalled, match="nothing but the metadata"):
         await cluster.get("Secret", namespace.name, "precious")
+    made = {**secret, "metadata": {"name": "new", "namespace": namespace.name}}
+    with pytest.raises(Stalled, match="nothing is written"):
+        await cluster.send(Request("create", Ref("Secret", "new", namespace.name), made))
 
 
 async def test_status_is_replaced_whole_under_a_lock(cluster: ClusterGateway, namespace: Namespace) -> None:

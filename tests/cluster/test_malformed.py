@@ -69,7 +69,7 @@ REFUSED = {
     "unknown-field-in-a-step": (put(f"{STEP}.force", True), ["force", "unknown field"]),
     "unknown-parameter": (put(f"{STEP}.rolloutUndo", {"revision": 1}), ["revision", "unknown field"]),
     "a-namespace-in-a-target": (put("spec.targets.0.namespace", "kube-system"), ["namespace", "unknown field"]),
-    "no-targets": (drop("spec.targets"), ["spec.targets", "Required"]),
+    "no-targets": (drop("spec.targets"), ["targets: give at least one"]),
     "empty-targets": (put("spec.targets", []), ["spec.targets", "at least 1"]),
     "too-many-targets": (
         put("spec.targets", [{"kind": "Deployment", "name": f"d{n}"} for n in range(501)]),

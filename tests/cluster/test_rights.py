@@ -29,6 +29,7 @@ CHECK_PARAMS: dict[str, dict[str, Any]] = {
     "http": {"service": "web", "port": "80"},
     "job": {"cronJob": "nightly"},
     "logs": {"patterns": ["error"]},
+    "tcp": {"service": "web", "port": "80"},
 }
 WATCHED = (
     "deployments,statefulsets,daemonsets,pods,networkpolicies,horizontalpodautoscalers,scaledobjects.keda.sh,"
@@ -218,7 +219,7 @@ async def test_a_check_needs_exactly_its_declared_rights(
     who = await accounts(cluster, namespace, check.rules)
     kinds = {"rollout": ("Deployment", "StatefulSet", "DaemonSet")}.get(name, PODS)
     # One target at a time: a check says no more than that it could not see, and why.
-    groups = [()] if name in ("http", "job", "confirm") else [(world[kind],) for kind in kinds]
+    groups = [()] if name in ("http", "tcp", "job", "confirm") else [(world[kind],) for kind in kinds]
 
     async def words(hands: Gateway) -> set[str]:
         found = [

@@ -63,7 +63,12 @@ async def test_a_version_on_what_is_to_be_made_is_refused(place: Place) -> None:
 
 
 async def test_an_unknown_kind_is_not_asked_for(place: Place) -> None:
-    with pytest.raises(Stalled, match="kind Secret is not known"):
+    with pytest.raises(Stalled, match="kind Gadget is not known"):
+        await place.cluster.get("Gadget", place.namespace, "precious")
+
+
+async def test_what_is_in_a_secret_is_not_asked_for(place: Place) -> None:
+    with pytest.raises(Stalled, match="nothing but the metadata"):
         await place.cluster.get("Secret", place.namespace, "precious")
 
 

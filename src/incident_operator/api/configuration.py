@@ -147,6 +147,12 @@ class Clocks(Model):
     hours: Literal["Always", "Business"] = "Always"
     """Always: round the clock. Business: only the business hours count."""
 
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for clock in ("acknowledge", "contain", "update", "resolve"):
+            check_between(clock, getattr(self, clock), 1, 365 * 24 * 3600)
+        return self
+
 
 class SeverityClocks(Model):
     """The clocks of each severity; the defaults are the guide's."""

@@ -57,6 +57,25 @@ def outage() -> None:
 
 
 @demo.command()
+def alert() -> None:
+    """A bad deploy put right with no human hand: Prometheus, Alertmanager, an Incident. Needs real pods: root."""
+    from incident_operator.demo.alert import play
+    from incident_operator.demo.alert_scene import AlertScene
+    from incident_operator.lab import Lab, LabError, default_directory
+
+    begun = time.monotonic()
+    scene = AlertScene(Lab(default_directory("demo")))
+    try:
+        scene.set("real")
+        play(scene)
+    except LabError as fault:
+        raise click.ClickException(f"the demo did not get through: {fault}") from fault
+    finally:
+        scene.close()
+    click.echo(f"\nThe demo succeeded in {time.monotonic() - begun:.0f} s; make demo-down takes it away.")
+
+
+@demo.command()
 def down() -> None:
     """Take the demo away; what was built for it stays in the cache."""
     from incident_operator.demo.scene import Scene

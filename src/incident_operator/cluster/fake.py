@@ -26,7 +26,12 @@ from incident_operator.faults import Fault, NotFound, Refused, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.planning.selectors import labels_of, matches
 
-OPTIONAL = frozenset({"keda.sh", "velero.io", "postgresql.cnpg.io", "snapshot.storage.k8s.io"})
+OPTIONAL = frozenset(
+    {
+        "keda.sh", "velero.io", "postgresql.cnpg.io", "snapshot.storage.k8s.io", "aquasecurity.github.io",
+        "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "argoproj.io",
+    }
+)  # fmt: skip
 GROUPS = frozenset(found.group for found in RESOURCES.values() if found.group) - OPTIONAL
 
 

@@ -15,9 +15,9 @@ from incident_operator.cluster import events, programs
 from incident_operator.cluster.connection import FIRST_ERROR, Connection
 from incident_operator.cluster.errors import refused, status_of
 from incident_operator.cluster.port import Ran
-from incident_operator.cluster.resources import path, resource
+from incident_operator.cluster.resources import ONLY_METADATA, path, resource
 from incident_operator.cluster.selectors import query_of
-from incident_operator.faults import NotFound, Refused, Waiting
+from incident_operator.faults import NotFound, Refused, Stalled, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 
 PAGE = 500
@@ -61,7 +61,9 @@ class Gateway:
         query = {"resourceVersion": "0"}
         if selector is not None:
             query["labelSelector"] = query_of(selector)
-        answer = await self._json("GET", path(kind, namespace), f"list {kind} in {namespace}", kind, query=query)
+        more = {"accept": METADATA_ONLY} if resource(kind).only_metadata else {}
+        what = f"list {kind} in {namespace}"
+        answer = await self._json("GET", path(kind, namespace), what, kind, query=query, **more)
         return _items(answer, kind)
 
     def changes(self, kind: str, namespace: str) -> AsyncIterator[None]:
@@ -144,6 +146,8 @@ class Gateway:
     async def send(self, request: Request, *, dry_run: bool = False) -> Manifest:
         """Make one write; the object as the API server has it after."""
         ref = request.ref
+        if resource(ref.kind).only_metadata:
+            raise Stalled("Invalid", ONLY_METADATA.format(kind=ref.kind))
         what = f"{request.verb} {ref}"
         query = {"fieldManager": names.FIELD_MANAGER}
         if dry_run:
@@ -251,4 +255,8 @@ class ClusterGateway(Gateway):
 def _items(answer: Mapping[str, Any], kind: str) -> list[Manifest]:
     """The items of a list, each with its kind, which the API leaves out of lists."""
     version = resource(kind).api_version
+    if resource(kind).only_metadata:
+        # kubectl writes the whole object into an annotation (last-applied-configuration).
+        for item in answer.get("items") or ():
+            item["metadata"]["annotations"] = dict.fromkeys(item["metadata"].get("annotations") or {}, "")
     return [{"apiVersion": version, "kind": kind, **item} for item in answer.get("items") or ()]

@@ -8,6 +8,8 @@ from urllib.parse import quote
 from incident_operator.api import names
 from incident_operator.faults import Stalled
 
+ONLY_METADATA = "of a {kind} nothing but the metadata of lists is read, and nothing is written"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resource:
@@ -18,6 +20,8 @@ class Resource:
     version: str
     plural: str
     namespaced: bool = True
+    only_metadata: bool = False
+    """Only lists of it are read, and of those only the metadata: what is in it never comes here."""
 
     @property
     def api_version(self) -> str:
@@ -46,7 +50,7 @@ _ALL = (
     Resource("Service", "", "v1", "services"),
     Resource("ServiceAccount", "", "v1", "serviceaccounts"),
     Resource("ConfigMap", "", "v1", "configmaps"),
-    Resource("Secret", "", "v1", "secrets"),
+    Resource("Secret", "", "v1", "secrets", only_metadata=True),
     Resource("Node", "", "v1", "nodes", namespaced=False),
     Resource("Endpoints", "", "v1", "endpoints"),
     Resource("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
@@ -96,6 +100,8 @@ def resource(kind: str) -> Resource:
 def path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
     """The URL path of a collection, an object or a subresource; every part percent-encoded."""
     found = resource(kind)
+    if name and found.only_metadata:
+        raise Stalled("Invalid", ONLY_METADATA.format(kind=kind))
     parts = ["/apis", found.group, found.version] if found.group else ["/api", found.version]
     if namespace and found.namespaced:
         parts += ["namespaces", quote(namespace, safe="")]

@@ -40,11 +40,15 @@ class Api:
             answer = self._connection.getresponse()
             return answer.status, answer.read(1 << 20)
         except (OSError, http.client.HTTPException):
-            with contextlib.suppress(OSError):
-                if self._connection is not None:
-                    self._connection.close()
-            self._connection = None
+            self.close()
             return 0, b""
+
+    def close(self) -> None:
+        """Close the connection; the next GET opens another."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.close()
+        self._connection = None
 
     def object(self, path: str) -> dict[str, Any] | None:
         """One object; None if it is not there."""

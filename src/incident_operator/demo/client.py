@@ -35,6 +35,7 @@ class Client:
         """Ask no more."""
         self._over.set()
         self._thread.join()
+        self._api.close()
 
     def between(self, start: float, end: float) -> Sequence[int]:
         """The answers to requests made in a span of time."""

@@ -15,8 +15,9 @@ from incident_operator.cluster.port import Cluster, Hands
 from incident_operator.engine import ledgers, restoring, statuses
 from incident_operator.engine.settings import stamp_of
 from incident_operator.engine.wishes import Wishes
+from incident_operator.planning.clocks import unmet
 from incident_operator.planning.plan import Manifest, Ref, Request
-from incident_operator.planning.record import Moment, Record
+from incident_operator.planning.record import OVER, Moment, Record
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.engine")
 
@@ -89,6 +90,7 @@ class Case:
 
     async def save(self) -> None:
         """Write the record to status if it says anything new, under an optimistic lock."""
+        self.change(overdue=unmet(self.record.overdue, self.record.timers, is_over=self.record.outcome in OVER))
         stored = await ledgers.put_away(self.cluster, self.incident, self.record, self.memory.pages)
         status = statuses.to_status(self.record, self.stamp, stored)
         if status == self.incident.get("status"):

@@ -219,7 +219,7 @@ class Clockwork:
                 self._begin(case, place, plan[place], judged.message, failures=post.failures if post else 0)
                 later.append(LOOK)
             elif not self._ended(case, place, plan[place], post):
-                later.append(timedelta(seconds=post.again - self._time()))
+                later.append(timedelta(seconds=max(post.again - self._time(), 0.0)))
         return min(later, default=None)
 
     def _begin(self, case: Case, place: int, escalation: Escalation, overdue: str, *, failures: int) -> None:

@@ -196,9 +196,9 @@ class Engine:
                 await endings.leave(case, self._actions, self._settings)
                 return None
             looked = self._clockwork.look(case) if self._clockwork is not None else looked
+            if looked.is_news:
+                await case.save()  # at once: what is not on record is said again
             if resting.is_at_rest(case):
-                if looked.is_news:
-                    await case.save()
                 return resting.soonest(resting.until_expiry(case), looked.again)
             return resting.soonest(await self._advance(case), looked.again)
         except Waiting:

@@ -20,7 +20,7 @@ from incident_operator.planning.changes import Ranked
 from incident_operator.planning.plan import Plan
 from incident_operator.planning.progress import merged
 
-TIMERS_KEPT = ("detected", "contained")
+TIMERS_KEPT = ("detected", "acknowledged", "contained")
 
 
 class Preparer:

@@ -164,11 +164,11 @@ class Running:
         if status != http.client.OK:
             raise LabError(f"{self.name} did not take its configuration: {said.decode(errors='replace').strip()}")
 
-    def ask(self, path: str, *, method: str = "GET") -> tuple[int, bytes]:
-        """Status and body of one request; status 0 where no answer came."""
+    def ask(self, path: str, *, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
+        """Status and body of one request, with a body of JSON if any; status 0 where no answer came."""
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=5)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):
@@ -190,7 +190,7 @@ def start_prometheus(folder: Path, config: str, rules: Mapping[str, str] | None 
             (folder / "rules" / name).write_text(text)
         config = yaml.safe_dump({"rule_files": ["rules/*"], **yaml.safe_load(config)})
     _keep(folder, config)
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     argv = [
         f"{programs(_quiet)}/prometheus", f"--config.file={folder}/config.yml", f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{port}", f"--web.external-url=http://127.0.0.1:{port}/",
@@ -207,7 +207,7 @@ def start_alertmanager(folder: Path, config: str, *, peers: Sequence[str] | None
     """
     folder = folder.resolve()
     _keep(folder, config)
-    port, gossip = _free_ports(2)
+    port, gossip = free_ports(2)
     cluster = "" if peers is None else f"127.0.0.1:{gossip}"
     argv = [
         f"{programs(_quiet)}/alertmanager", f"--config.file={folder}/config.yml", f"--storage.path={folder}/data",
@@ -239,7 +239,7 @@ def _quiet(_: str) -> None:
     """Say nothing."""
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nobody has; they stay the same when it is started again, so it is told which."""
     found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(each.getsockname()[1]) for each in found]

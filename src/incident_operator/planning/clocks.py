@@ -21,7 +21,7 @@ MET: Mapping[Clock, tuple[str, ...]] = {
 }
 """The timers any of which stops a clock; an Incident without containment steps is contained when it is mitigated."""
 LONGEST = timedelta(days=366)
-"""A clock that allows more is none, and so is an escalation: the calendar ends one day."""
+"""A clock that allows more is none, and so is an escalation."""
 SOON = timedelta(milliseconds=100)
 
 
@@ -77,7 +77,10 @@ def dues(
         if limit is None or parse_duration(limit) > LONGEST or any(timers.get(name) for name in MET[clock]):
             continue
         begun, allowed = last_said if clock == "update" else detected, parse_duration(limit)
-        at = deadline(begun, allowed, hours) if clocks.hours == "Business" else begun.astimezone(UTC) + allowed
+        try:
+            at = deadline(begun, allowed, hours) if clocks.hours == "Business" else begun.astimezone(UTC) + allowed
+        except OverflowError:
+            continue  # nobody will see it go off
         found.append(Due(clock, at, at <= now))
     return tuple(sorted(found, key=lambda due: due.at))
 

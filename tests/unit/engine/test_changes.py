@@ -9,6 +9,7 @@ import pytest
 
 from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.cluster.fake_rights import rights_of
+from incident_operator.engine import changes
 from incident_operator.engine.changes import MOST_NODES, OPTIONAL, RULES, Historian, Looked
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.planning.changes import ranked
@@ -41,7 +42,8 @@ def kept(kind: str, name: str, *, minutes: float, **more: Any) -> Object:
 
 def world(*more: Object, owner: Object | None = None) -> FakeCluster:
     owner = owner or api_of()
-    return FakeCluster(owner, *sets(owner), kept("ConfigMap", "settings", minutes=2), *more)
+    served = ("kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io", "argoproj.io")
+    return FakeCluster(owner, *sets(owner), kept("ConfigMap", "settings", minutes=2), *more, groups=served)
 
 
 async def look(fake: Any, *targets: Ref) -> Looked:
@@ -81,6 +83,15 @@ async def test_no_content_of_a_config_map_or_secret_gets_out() -> None:
     assert ("Secret", "token") in kinds(found)
     assert "hunter2" not in repr(found)
     assert "PASSWORD" not in repr(found)
+
+
+def test_of_a_secret_only_metadata_without_annotations_is_kept() -> None:
+    said = {"kubectl.kubernetes.io/last-applied-configuration": "hunter2", "owner": "hunter2"}
+    secret = kept("Secret", "token", minutes=4, metadata={"annotations": said}, stringData={"other": "hunter2"})
+    found = changes._bare(secret)
+    assert "hunter2" not in repr(found)
+    assert set(found) == {"kind", "metadata"}
+    assert found["metadata"]["managedFields"] == secret["metadata"]["managedFields"]
 
 
 async def test_a_responder_with_the_declared_rights_misses_secrets_and_nodes_only() -> None:

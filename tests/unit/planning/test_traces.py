@@ -148,19 +148,18 @@ def test_what_controllers_write_by_themselves_is_no_change(metadata: Object) -> 
     assert list(configs([thing], "ConfigMap")) == []
 
 
-def test_a_person_scales_and_an_autoscaler_does() -> None:
-    scale = {"f:spec": {"f:replicas": {}}}
+def test_who_wrote_the_replicas_alone_has_scaled() -> None:
+    replicas = {"f:spec": {"f:replicas": {}}}
+    unnoted = {"manager": "kubectl", "subresource": "scale", "fieldsV1": replicas}
     thing = changed(
         workload(replicas=5),
-        wrote("kubectl", 3, scale, "scale"),
-        wrote("kube-controller-manager", 2, scale, "scale"),
-        wrote("helm", 1, scale),
+        wrote("kubectl-edit", 3, replicas),
+        wrote("helm", 1, {"f:spec": {"f:replicas": {}, "f:template": {}}}),
+        unnoted,
     )
-    found = [(each.kind, each.what, each.at, each.summary) for each in scalings({API: thing}, {})]
-    assert found == [
-        ("Scale", API, ago(3), "scaled; it wants 5 pods now"),
-        ("Autoscaler", API, ago(2), "scaled; it wants 5 pods now"),
-    ]
+    (found,) = scalings({API: thing}, {})
+    assert (found.kind, found.what, found.at, found.by) == ("Scale", API, ago(3), "kubectl-edit")
+    assert found.summary == "scaled; it wants 5 pods now"
 
 
 def test_a_scale_to_no_pods_is_seen_by_what_the_controller_did_then() -> None:
@@ -176,9 +175,11 @@ def test_a_scale_to_no_pods_is_seen_by_what_the_controller_did_then() -> None:
     (found,) = scalings({API: thing}, sets)
     assert (found.kind, found.what, found.at, found.by) == ("Scale", API, ago(3), "")
     assert found.summary == "scaled to no pods; nobody has noted by whom"
-    applied = changed(workload(replicas=0), wrote("helm", 90, {"f:spec": {"f:replicas": {}}}))
+    applied = changed(workload(replicas=0), wrote("helm", 90, {"f:spec": {"f:replicas": {}, "f:template": {}}}))
     assert list(scalings({API: applied}, sets)) == [], "its manifest says so"
     assert list(scalings({API: changed(workload(replicas=1))}, sets)) == []
+    fresh = by_workload([changed(revision(thing, 1), wrote("kube-controller-manager", 3, own), made=3)])
+    assert list(scalings({API: thing}, fresh)) == [], "it never had any"
 
 
 def test_an_autoscaler_with_other_bounds_has_changed_and_its_status_does_not_count() -> None:
@@ -190,6 +191,14 @@ def test_an_autoscaler_with_other_bounds_has_changed_and_its_status_does_not_cou
     (found,) = autoscalers([thing])
     assert (found.kind, found.what.kind, found.at) == ("Autoscaler", "HorizontalPodAutoscaler", ago(3))
     assert found.summary == "changed; 1 to 2 pods now"
+
+
+def test_an_autoscaler_says_when_it_last_scaled_its_workload() -> None:
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "api"}}
+    status = {"lastScaleTime": stamp(6), "desiredReplicas": 4}
+    (found,) = autoscalers([plain("HorizontalPodAutoscaler", "api-hpa", spec=spec, status=status)])
+    assert (found.kind, found.what, found.at) == ("Autoscaler", API, ago(6))
+    assert (found.by, found.summary) == ("HorizontalPodAutoscaler api-hpa", "scaled; it wants 4 pods now")
 
 
 def test_writes_without_a_time_are_no_writes() -> None:

@@ -39,6 +39,9 @@ OPERATOR_RULES = (
         ("get",),
         "see that approvers are who they say before an approval counts",
     ),
+    Rule(
+        "aquasecurity.github.io", ("vulnerabilityreports",), ("list",), "see what Trivy found, where that is asked for"
+    ),
     Rule("events.k8s.io", ("events",), ("create",), "say what was decided"),
     Rule("", ("namespaces",), ("get", "list"), "see which namespaces have good revisions marked"),
     Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("list",), "see which revisions have proved good"),

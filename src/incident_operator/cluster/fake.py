@@ -16,13 +16,13 @@ from urllib.parse import unquote
 
 from incident_operator.cluster import events
 from incident_operator.cluster.errors import refused
-from incident_operator.cluster.fake_finding import column_of, field, question
+from incident_operator.cluster.fake_finding import bare, column_of, field, question
 from incident_operator.cluster.fake_network import Network
 from incident_operator.cluster.fake_rights import Right, Rights, Who
 from incident_operator.cluster.fake_store import Key, NotServedError, Object, RefusedError, Store, said
 from incident_operator.cluster.port import Ran
-from incident_operator.cluster.resources import RESOURCES, resource
-from incident_operator.faults import Fault, NotFound, Refused, Waiting
+from incident_operator.cluster.resources import ONLY_METADATA, RESOURCES, resource
+from incident_operator.faults import Fault, NotFound, Refused, Stalled, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.planning.selectors import labels_of, matches
 
@@ -123,6 +123,8 @@ class FakeHands:
         if call.verb == "review":
             return
         ref, found = call.ref, resource(call.ref.kind)
+        if found.only_metadata and call.verb != "list":
+            raise Stalled("Invalid", ONLY_METADATA.format(kind=ref.kind))
         plural = f"{found.plural}/{call.subresource}" if call.subresource else found.plural
         namespace = ref.namespace if found.namespaced else ref.name
         why = self._world.rights.missing(self._who, (found.group, plural, call.verb), namespace)
@@ -161,7 +163,7 @@ class FakeHands:
             wanted = asked()
             there = sorted(self._world.store.objects.items())
             mine = [each for key, each in there if key[0] == kind and namespace in ("", key[1])]
-            return [copy.deepcopy(each) for each in mine if wanted(each)]
+            return [copy.deepcopy(bare(each)) for each in mine if wanted(each)]
 
         found: Sequence[Manifest] = await self._call("list", Ref(kind, "", namespace), what, act)
         return found

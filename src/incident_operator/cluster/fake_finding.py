@@ -8,6 +8,7 @@ from typing import Any
 
 from incident_operator.api.crdgen import KINDS
 from incident_operator.cluster.fake_store import RefusedError
+from incident_operator.cluster.resources import resource
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.selectors import labels_of, matches
 
@@ -71,3 +72,11 @@ def column_of(kind: str, name: str) -> str | None:
     """The path of a column in the table of a kind of ours; None if there is no such column."""
     columns = next((each.columns for each in KINDS if each.name == kind), ())
     return next((str(each["jsonPath"]).removeprefix(".") for each in columns if each["name"] == name), None)
+
+
+def bare(thing: Manifest) -> Manifest:
+    """An object as a list has it: of a kind of which only metadata is read, no more than that."""
+    if not resource(thing["kind"]).only_metadata:
+        return thing
+    meta = {**thing["metadata"], "annotations": dict.fromkeys(thing["metadata"].get("annotations") or {}, "")}
+    return {"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": meta}

@@ -21,6 +21,8 @@ from incident_operator.engine.intake import Intake, whoami
 from incident_operator.faults import Stalled
 from incident_operator.monitoring.prometheus import Servers
 from incident_operator.operator.options import RunOptions
+from incident_operator.operator.polling import Poller
+from incident_operator.operator.scouts import Scouts
 from incident_operator.signals import prometheus
 from incident_operator.telemetry.metrics import Metrics
 from incident_operator.web import receiver
@@ -28,7 +30,7 @@ from incident_operator.web import receiver
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.run")
 
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-SCOUT_EVERY = timedelta(seconds=15)
+SCOUT_EVERY = timedelta(seconds=30)
 """How often annotated workloads are looked at: a rollout has minutes to make progress."""
 
 
@@ -88,11 +90,6 @@ def loops(
     cluster: Cluster, servers: Servers, options: RunOptions, metrics: Metrics
 ) -> Mapping[str, Coroutine[Any, Any, None]]:
     """What looks for signals for ever, by name."""
-    try:
-        from incident_operator.operator.polling import Poller
-        from incident_operator.operator.scouts import Scouts
-    except ImportError:
-        return {}
     takes = intake(cluster, options, metrics)
     clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
     configured: Configuration = options.configuration

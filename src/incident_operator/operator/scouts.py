@@ -1,0 +1,167 @@
+"""Looks at what asks to be looked at: annotated workloads, and reports of vulnerabilities.
+
+The operator sees which workloads carry an annotation; all else it reads as the responder of their namespace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from incident_operator.api import names
+from incident_operator.cluster.port import Cluster, Reader
+from incident_operator.cluster.resources import resource
+from incident_operator.faults import Fault, Waiting
+from incident_operator.operator.polling import Intake
+from incident_operator.planning.plan import Manifest
+from incident_operator.signals import trivy, workloads
+from incident_operator.signals.signal import BadSignal, Notification, Signal
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.scouts")
+
+KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+ANNOTATIONS = (names.ON_ROLLOUT_FAILURE, names.ON_CRASHLOOP)
+REPORT = "VulnerabilityReport"
+AT_ONCE = 8
+
+
+class Scouts:
+    """Looks again and again."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        intake: Intake,
+        *,
+        every: timedelta,
+        clock: Callable[[], datetime],
+        namespaces: Sequence[str] = (),
+        trivy_threshold: str | None = None,
+    ) -> None:
+        """Know nothing yet; what is forgotten by a restart is found again under the same names."""
+        self._cluster = cluster
+        self._intake = intake
+        self._every = every
+        self._clock = clock
+        self._namespaces = namespaces
+        self._threshold = trivy_threshold
+        self._told: dict[str, Signal] = {}
+        """What fires as far as was told, by fingerprint."""
+        self._troubles: set[str] = set()
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        """Look for ever; what fails is logged once, and tried again the next time."""
+        while True:
+            try:
+                await self.look()
+            except Fault as fault:
+                self._trouble("all", fault.message)
+            except Exception:  # what one object says must not end the operator
+                log.exception("Could not look at annotated workloads")
+            else:
+                self._troubles.discard("all")
+            await asyncio.sleep(self._every.total_seconds())
+
+    async def look(self) -> None:
+        """Look once, and tell what is new and what is over; raises the fault if that could not be done."""
+        found, unseen = await self._workloads()
+        reports = await self._reports()
+        firing = {each.fingerprint: each for each in (*found, *reports)}
+        # Of a namespace that could not be looked at nothing is known, so nothing of it is over.
+        over = [
+            dataclasses.replace(each, ends_at=self._clock())
+            for print_, each in self._told.items()
+            if print_ not in firing and each.labels.get("namespace") not in unseen and each.source == "Workload"
+        ]
+        new = [each for print_, each in firing.items() if not _is_known(each, self._told.get(print_))]
+        if new or over:
+            await self._intake.take(Notification((*new, *over)))
+        kept = {print_: each for print_, each in self._told.items() if each.labels.get("namespace") in unseen}
+        self._told = kept | firing
+
+    async def _workloads(self) -> tuple[list[Signal], set[str]]:
+        """What annotated workloads tell, and the namespaces that could not be looked at."""
+        listed = await asyncio.gather(*(self._annotated(kind) for kind in KINDS))
+        by_place: dict[str, list[tuple[str, str]]] = {}
+        for each in (each for found in listed for each in found):
+            by_place.setdefault(each["metadata"]["namespace"], []).append((each["kind"], each["metadata"]["name"]))
+        unseen: set[str] = set()
+
+        async def one(namespace: str, wanted: Sequence[tuple[str, str]]) -> list[Signal]:
+            try:
+                async with self._room:
+                    return await self._of(namespace, wanted)
+            except Waiting:
+                raise
+            except Fault as fault:
+                unseen.add(namespace)
+                self._trouble(namespace, fault.message)
+                return []
+
+        found = await asyncio.gather(*(one(*each) for each in by_place.items()))
+        return [signal for each in found for signal in each], unseen
+
+    async def _annotated(self, kind: str) -> list[Manifest]:
+        """The workloads of a kind with one of the annotations; of all others only metadata is seen."""
+        if self._namespaces:
+            lists = [await self._cluster.list(kind, namespace) for namespace in self._namespaces]
+            found = [each for of in lists for each in of]
+        else:
+            found = list(await self._cluster.list_all(kind, metadata_only=True))
+        asks = [each for each in found if set(ANNOTATIONS) & set(each["metadata"].get("annotations") or {})]
+        return [{**each, "kind": kind} for each in asks]
+
+    async def _of(self, namespace: str, wanted: Sequence[tuple[str, str]]) -> list[Signal]:
+        """What the annotated workloads of a namespace tell, read as its responder."""
+        hands = self._cluster.acting_as(namespace, names.RESPONDER)
+        found: list[Signal | None] = []
+        for kind, name in wanted:
+            workload = await hands.find(kind, namespace, name)
+            if workload is None:
+                continue
+            found.append(workloads.rollout_failed(workload))
+            if names.ON_CRASHLOOP in (workload["metadata"].get("annotations") or {}):
+                found.append(workloads.crash_looping(workload, await _pods(hands, workload), self._clock()))
+        self._troubles.discard(namespace)
+        return [each for each in found if each is not None]
+
+    async def _reports(self) -> list[Signal]:
+        """What Trivy Operator's reports tell, where it is there and a threshold is configured."""
+        if self._threshold is None or resource(REPORT).group not in await self._cluster.groups():
+            return []
+        if self._namespaces:
+            lists = [await self._cluster.list(REPORT, namespace) for namespace in self._namespaces]
+            found = [each for of in lists for each in of]
+        else:
+            found = list(await self._cluster.list_all(REPORT))
+        made = []
+        for each in found:
+            try:
+                made.append(trivy.read(each, self._threshold))
+            except BadSignal as error:
+                self._trouble(f"{each['metadata'].get('namespace')}/{each['metadata']['name']}", str(error))
+        return [each for each in made if each is not None]
+
+    def _trouble(self, where: str, why: str) -> None:
+        """Log what could not be seen, once until it can."""
+        if where not in self._troubles:
+            self._troubles.add(where)
+            log.warning("Could not look at annotated workloads", namespace=where, cause=why)
+
+
+def _is_known(signal: Signal, told: Signal | None) -> bool:
+    """Whether it was told before, whatever its words are now."""
+    return told is not None and told.starts_at == signal.starts_at
+
+
+async def _pods(hands: Reader, workload: Manifest) -> Sequence[Manifest]:
+    """The pods that a workload selects."""
+    selector = workload["spec"].get("selector")
+    if not selector:
+        return ()
+    return await hands.list("Pod", workload["metadata"]["namespace"], selector)

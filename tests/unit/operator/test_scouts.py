@@ -1,0 +1,199 @@
+"""Incidents that begin by themselves: annotated workloads, reports of vulnerabilities, a Prometheus that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from incident_operator.api import names
+from incident_operator.cluster.fake import FakeCluster
+from incident_operator.faults import Waiting
+from incident_operator.operator.polling import Poller
+from incident_operator.operator.scouts import Scouts
+from incident_operator.signals import prometheus
+from incident_operator.signals.signal import Notification, Signal
+
+NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
+TRIVY = "aquasecurity.github.io"
+
+
+class Taken:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self.signals: list[Signal] = []
+        self.fault: Waiting | None = None
+
+    async def take(self, notification: Notification) -> Sequence[str]:
+        if self.fault is not None:
+            raise self.fault
+        self.signals += notification.signals
+        return ()
+
+    def told(self) -> list[tuple[str, bool]]:
+        found = [(each.name, each.is_firing) for each in self.signals]
+        self.signals = []
+        return found
+
+
+def stuck(*, is_stuck: bool = True, **annotations: str) -> dict[str, Any]:
+    condition = {
+        "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" if is_stuck else "Fine",
+        "lastTransitionTime": "2026-11-24T03:50:00Z", "message": "timed out",
+    }  # fmt: skip
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "shop", "annotations": annotations},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        "status": {"conditions": [condition]},
+    }
+
+
+def scouts(cluster: FakeCluster, taken: Taken, **more: Any) -> Scouts:
+    return Scouts(cluster, taken, every=timedelta(seconds=30), clock=lambda: NOW, **more)
+
+
+ASKS = {names.ON_ROLLOUT_FAILURE: "undo"}
+
+
+async def test_what_fires_is_told_once_and_its_end_once() -> None:
+    cluster, taken = FakeCluster(stuck(**ASKS)), Taken()
+    looks = scouts(cluster, taken)
+    await looks.look()
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", True)]
+    cluster.put(stuck(is_stuck=False, **ASKS))
+    await looks.look()
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", False)]
+
+
+async def test_workloads_that_do_not_ask_are_not_read() -> None:
+    cluster, taken = FakeCluster(stuck()), Taken()
+    read: list[str] = []
+    cluster.on_call(lambda call: read.append(call.verb))
+    await scouts(cluster, taken).look()
+    assert taken.told() == []
+    assert set(read) == {"list"}
+
+
+async def test_a_responder_that_may_not_read_is_no_end_of_what_was_told() -> None:
+    cluster, taken = FakeCluster(stuck(**ASKS)), Taken()
+    looks = scouts(cluster, taken)
+    await looks.look()
+    cluster.grant("shop", names.RESPONDER, [])
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", True)]
+
+
+async def test_what_could_not_be_told_is_told_the_next_time() -> None:
+    taken = Taken()
+    looks = scouts(FakeCluster(stuck(**ASKS)), taken)
+    taken.fault = Waiting("Away", "no answer")
+    with pytest.raises(Waiting):
+        await looks.look()
+    taken.fault = None
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", True)]
+
+
+async def test_reports_are_read_from_the_threshold_on_where_trivy_is_there() -> None:
+    report = {
+        "apiVersion": f"{TRIVY}/v1alpha1",
+        "kind": "VulnerabilityReport",
+        "metadata": {
+            "name": "replicaset-web",
+            "namespace": "shop",
+            "creationTimestamp": "2026-11-24T03:00:00Z",
+            "labels": {"trivy-operator.resource.kind": "StatefulSet", "trivy-operator.resource.name": "db"},
+        },
+        "report": {
+            "artifact": {"repository": "db", "digest": "sha256:aa"},
+            "summary": {"criticalCount": 0, "highCount": 2},
+            "vulnerabilities": [],
+        },
+    }
+    broken = {**report, "metadata": {**report["metadata"], "name": "broken"}, "report": {}}
+    cluster, taken = FakeCluster(report, broken, groups=[TRIVY]), Taken()
+    await scouts(cluster, taken, trivy_threshold="Critical").look()
+    await scouts(cluster, taken).look()
+    assert taken.told() == []
+    await scouts(cluster, taken, trivy_threshold="High").look()
+    assert [firing for _, firing in taken.told()] == [True]
+    await scouts(FakeCluster(), taken, trivy_threshold="High").look()
+    assert taken.told() == []
+
+
+class Polled:
+    """A Prometheus and the poller that asks it."""
+
+    def __init__(self) -> None:
+        self.answer: list[dict[str, Any]] = []
+        self.fault: Waiting | None = None
+        self.seconds = 0.0
+        self.taken = Taken()
+
+        async def ask() -> list[dict[str, Any]]:
+            if self.fault is not None:
+                raise self.fault
+            return self.answer
+
+        self.poller = Poller(
+            "main", ask, lambda found: prometheus.read(found, server="main"), self.taken,
+            every=timedelta(seconds=15), clock=lambda: NOW, elapsed=lambda: self.seconds,
+        )  # fmt: skip
+
+    async def poll(self, *alerts: dict[str, Any]) -> list[tuple[str, bool]]:
+        self.answer = list(alerts)
+        self.seconds += 15
+        await self.poller.once()
+        return self.taken.told()
+
+
+def alert(name: str = "Slow", at: str = "2026-11-24T03:00:00.5Z", state: str = "firing") -> dict[str, Any]:
+    labels = {"alertname": name, "incident": "true", "namespace": "shop"}
+    return {"labels": labels, "annotations": {}, "state": state, "activeAt": at, "value": "1"}
+
+
+async def test_an_alert_is_told_once_and_has_resolved_when_two_answers_lack_it() -> None:
+    polled = Polled()
+    assert await polled.poll(alert()) == [("Slow", True)]
+    assert await polled.poll(alert()) == []
+    assert await polled.poll() == []
+    assert await polled.poll() == [("Slow", False)]
+    assert await polled.poll() == []
+
+
+async def test_a_prometheus_that_was_restarted_or_is_away_ends_nothing() -> None:
+    polled = Polled()
+    await polled.poll(alert())
+    assert await polled.poll() == []
+    assert await polled.poll(alert()) == []
+    polled.fault = Waiting("PrometheusUnavailable", "no answer")
+    for _ in range(3):
+        with pytest.raises(Waiting):
+            await polled.poll()
+    polled.fault = None
+    assert await polled.poll(alert()) == []
+
+
+async def test_a_new_firing_is_told_and_everything_once_more_after_a_while() -> None:
+    polled = Polled()
+    await polled.poll(alert())
+    assert await polled.poll(alert(at="2026-11-24T03:30:00Z")) == [("Slow", True)]
+    polled.seconds += 300
+    assert await polled.poll(alert(at="2026-11-24T03:30:00Z")) == [("Slow", True)]
+    assert await polled.poll(alert("Pending", state="pending"), alert(at="2026-11-24T03:30:00Z")) == []
+
+
+async def test_what_could_not_be_taken_in_is_told_again() -> None:
+    polled = Polled()
+    polled.taken.fault = Waiting("Away", "no answer")
+    with pytest.raises(Waiting):
+        await polled.poll(alert())
+    polled.taken.fault = None
+    assert await polled.poll(alert()) == [("Slow", True)]

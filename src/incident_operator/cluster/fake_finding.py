@@ -79,4 +79,4 @@ def bare(thing: Manifest) -> Manifest:
     if not resource(thing["kind"]).only_metadata:
         return thing
     meta = {**thing["metadata"], "annotations": dict.fromkeys(thing["metadata"].get("annotations") or {}, "")}
-    return {"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": meta}
+    return {"apiVersion": resource(thing["kind"]).api_version, "kind": thing["kind"], "metadata": meta}

@@ -174,6 +174,8 @@ async def _body(request: web.Request) -> bytes:
         raise _Refusal(408, "the body did not come in time") from None
     except web.HTTPRequestEntityTooLarge:
         raise _Refusal(413, f"the body has more than {MOST_BYTES} bytes") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise _Refusal(400, "the body ended before its end") from None
 
 
 def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

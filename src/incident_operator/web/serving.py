@@ -25,7 +25,10 @@ class Server:
 
 async def serve(app: web.Application, host: str, port: int, tls: ssl.SSLContext | None = None) -> Server:
     """Listen on a host and port (0: any free one); OSError if that cannot be had."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS, handle_signals=False)
+    # A body stays as it was sent: to unpack it would be to let a small one become a large one.
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=CLOSE_SECONDS, handle_signals=False, auto_decompress=False
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=tls).start()

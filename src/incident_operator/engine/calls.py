@@ -68,7 +68,9 @@ class Caller:
         meaning = vocabulary.read(signal)
         problems = list(meaning.problems)
         namespace = self._namespace(meaning, problems)
-        targets = await self._targets(meaning, namespace, problems)
+        # Nothing of the namespace it was led home to is meant.
+        is_home = namespace != meaning.namespace
+        targets = () if is_home else await self._targets(meaning, namespace, problems)
         runbook, content = await self._runbook(signal, meaning, namespace, targets, problems)
         said: Mapping[str, Any] = (content or {}).get("spec") or {}
         about = [meaning.key] if meaning.key else [*sorted("/".join(each) for each in targets)] or [signal.fingerprint]

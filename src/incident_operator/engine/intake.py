@@ -107,9 +107,12 @@ class Intake:
         name = await self._known(where)
         if name:
             try:
-                return where[0], name, await self._join(where[0], name, calls)
+                outcome = await self._join(where[0], name, calls, is_open=True)
             except NotFound:
-                self._forget(where, name)
+                outcome = ""
+            if outcome:
+                return where[0], name, outcome
+            self._forget(where, name)
         first = min(calls, key=lambda call: (call.signal.starts_at, call.signal.fingerprint))
         made = joining.incident(calls, first, await self._user())
         namespace, name = await self._create(where[0], made)
@@ -148,13 +151,18 @@ class Intake:
         found = await self._cluster.find("Namespace", "", namespace)
         return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
-    async def _join(self, namespace: str, name: str, calls: Sequence[Call]) -> str:
-        """Have an Incident know what the calls say of their alerts; what came of it."""
+    async def _join(self, namespace: str, name: str, calls: Sequence[Call], *, is_open: bool = False) -> str:
+        """Have an Incident know what the calls say of their alerts; what came of it.
+
+        Nothing, with ``is_open``, where it has come to its end since it was listed, and the calls have news.
+        """
         for _ in itertools.repeat(None, MOST_TRIES):
             found = await self._cluster.get("Incident", namespace, name)
             changes = joining.changes(found, calls)
             if not changes:
                 return "known"
+            if is_open and not joining.is_open(found) and not joining.knows(found, calls):
+                return ""
             body = [
                 {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
                 *changes,

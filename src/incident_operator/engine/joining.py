@@ -81,6 +81,12 @@ def changes(found: Manifest, calls: Sequence[Call]) -> list[dict[str, Any]]:
     return made
 
 
+def knows(found: Manifest, calls: Sequence[Call]) -> bool:
+    """Whether an Incident was made from these very firings, whatever has become of them since."""
+    known = {(each["fingerprint"], each["startsAt"]) for each in found["spec"].get("signals") or ()}
+    return all((call.signal.fingerprint, stamp_of(call.signal.starts_at)) in known for call in calls)
+
+
 def is_open(found: Manifest) -> bool:
     """Whether an Incident has not come to its end."""
     return (found.get("status") or {}).get("phase", "") not in CLOSED

@@ -140,7 +140,9 @@ async def test_a_new_firing_after_the_end_is_a_new_incident_and_one_before_it_is
     assert len(world.incidents) == 1
     assert "endsAt" not in world.one["spec"]["signals"][0]
     world.close()
-    await world.take(signal(at=AT + timedelta(minutes=9)), intake=world.again())
+    await world.take(ended(again))
+    assert len(world.incidents) == 1
+    await world.take(signal(at=AT + timedelta(minutes=9)))
     assert len(world.incidents) == 2
 
 

@@ -1,0 +1,209 @@
+"""Alerts sent to a real operator on a real API server: whatever happens on the way, one Incident for each thing."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests_support.cluster import Namespace, OperatorProcess
+from tests_support.waiting import eventually
+from tests_support.workloads import plain
+
+pytestmark = pytest.mark.cluster
+LESS = {"name": "less", "scale": {"replicas": 1}, "timeout": "1s", "onFailure": "Continue"}
+HOSTILE = "{{ 7000001 * 7000001 }} $(id) `id` <script>x</script> \u202e key: [a, *b]\n---\nkind: Secret, in (a), !x"
+
+
+class Sender:
+    """An operator that takes alerts in, and somebody who sends them."""
+
+    def __init__(self, kubeconfig: Path, namespace: Namespace, folder: Path) -> None:
+        self.namespace = namespace
+        (folder / "token").write_text("sesame")
+        receiver = {"listen": "127.0.0.1:0", "tokenFile": str(folder / "token"), "perSecond": 10000}
+        (folder / "config.yaml").write_text(json.dumps({"receiver": {**receiver, "namespace": namespace.name}}))
+        more = ("--config", str(folder / "config.yaml"))
+        self.operator = OperatorProcess(kubeconfig, namespace.name, folder / "operator.log", *more)
+
+    def start(self) -> None:
+        self.operator.start()
+        eventually(lambda: "Takes alerts in" in self.operator.log.read_text(), within=20, what="the receiver")
+
+    @property
+    def url(self) -> str:
+        lines = [line for line in self.operator.log.read_text().splitlines() if "Takes alerts in" in line]
+        found = re.search(r"http://127\.0\.0\.1:\d+", lines[-1])
+        assert found is not None
+        return found[0]
+
+    def send(self, *alerts: dict[str, Any], url: str = "") -> tuple[int, Any]:
+        payload = {"version": "4", "groupKey": "{}", "status": "firing", "receiver": "x", "alerts": list(alerts)}
+        headers = {"Authorization": "Bearer sesame", "Content-Type": "application/json"}
+        request = urllib.request.Request((url or self.url) + "/alerts", json.dumps(payload).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def alert(self, name: str = "Slow", number: int = 0, **more: Any) -> dict[str, Any]:
+        labels = {"alertname": name, "namespace": self.namespace.name, "deployment": "web", "incident": "true"}
+        return {
+            "status": "firing",
+            "labels": {**labels, **more.pop("labels", {})},
+            "annotations": {"incident_runbook": "less", **more.pop("annotations", {})},
+            "startsAt": "2026-11-24T03:00:00.123456789Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "fingerprint": f"{number:016x}",
+            **more,
+        }
+
+    def over(self, alert: dict[str, Any]) -> dict[str, Any]:
+        return {**alert, "status": "resolved", "endsAt": "2026-11-24T03:01:00Z"}
+
+    @property
+    def incidents(self) -> list[Any]:
+        return self.namespace.list("incidents.incident-operator.dev")
+
+    @property
+    def one(self) -> Any:
+        (found,) = self.incidents
+        return found
+
+
+@pytest.fixture
+def sender(lab_kubeconfig: Path, namespace: Namespace, tmp_path: Path) -> Iterator[Sender]:
+    made = Sender(lab_kubeconfig, namespace, tmp_path)
+    made.start()
+    runbook = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "less"}}
+    namespace.apply(plain("web", replicas=3), {**runbook, "spec": {"remediation": [LESS]}})
+    yield made
+    namespace("delete", "incidents.incident-operator.dev", "--all", "--wait=false")
+    eventually(lambda: not made.incidents, within=240, what="all Incidents to be gone")
+    assert made.operator.stop() == 0
+    text = made.operator.log.read_text()
+    assert "Traceback" not in text, text[-4000:]
+    assert "sesame" not in text
+
+
+def replicas(namespace: Namespace) -> int:
+    found: int = namespace.get("deployment", "web")["spec"]["replicas"]
+    return found
+
+
+def ends(sender: Sender, reason: str = "Resolved") -> None:
+    """The one Incident comes to this end."""
+    name = sender.one["metadata"]["name"]
+    look = lambda: sender.namespace.conditions(name).get("Ready", ("", ""))[1] == reason  # noqa: E731
+    try:
+        eventually(look, within=30, what=f"{name} {reason}")
+    except AssertionError as fault:
+        raise AssertionError(f"{fault}: {sender.namespace.conditions(name)}") from None
+
+
+def test_the_same_alert_a_hundred_times_at_once_is_one_incident_that_acts_once(sender: Sender) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: sender.send(sender.alert()), range(100)))
+    assert {status for status, _ in answers} == {200}
+    assert {tuple(told["incidents"]) for _, told in answers} == {
+        (f"{sender.namespace.name}/{sender.one['metadata']['name']}",)
+    }
+    eventually(lambda: replicas(sender.namespace) == 1, within=30, what="the runbook's step")
+    assert len(sender.one["spec"]["signals"]) == 1
+
+
+@pytest.mark.parametrize("order", ["resolved first", "twice", "late firing"])
+def test_whatever_the_order_it_is_one_incident_and_a_resolved_alert_does_nothing(sender: Sender, order: str) -> None:
+    alert = sender.alert()
+    told = {
+        "resolved first": [sender.over(alert), alert],
+        "twice": [sender.over(alert), sender.over(alert)],
+        "late firing": [sender.over(alert), alert, sender.over(alert), alert],
+    }
+    for each in told[order]:
+        assert sender.send(each)[0] == 200
+    ends(sender)
+    assert replicas(sender.namespace) == 3
+    assert sender.one["spec"]["signals"][0]["endsAt"] == "2026-11-24T03:01:00Z"
+
+
+def test_an_alert_acts_and_its_end_resolves_and_a_new_one_is_a_new_incident(sender: Sender) -> None:
+    sender.send(sender.alert())
+    eventually(lambda: replicas(sender.namespace) == 1, within=30, what="the runbook's step")
+    sender.send(sender.over(sender.alert()))
+    ends(sender)
+    sender.send(sender.alert(startsAt="2026-11-24T03:10:00Z"))
+    assert len(sender.incidents) == 2
+
+
+def test_a_thousand_alerts_in_one_burst_none_lost_and_none_doubled(sender: Sender) -> None:
+    alerts = [
+        sender.alert(
+            f"Alert{number}", number, labels={"deployment": f"d{number}"}, annotations={"incident_mode": "Observe"}
+        )
+        for number in range(1000)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda of: sender.send(*of), [alerts[at : at + 20] for at in range(0, 1000, 20)]))
+    again = [at * 20 for at, (status, _) in enumerate(answers) if status == 503]
+    for at in again:  # as Alertmanager does
+        assert eventually(lambda at=at: sender.send(*alerts[at : at + 20])[0] == 200, within=60, what="room")
+    assert {status for status, _ in answers} <= {200, 503}
+    names = {each["metadata"]["name"] for each in sender.incidents}
+    assert len(names) == 1000
+    assert {each["spec"]["signals"][0]["name"] for each in sender.incidents} == {
+        each["labels"]["alertname"] for each in alerts
+    }
+
+
+def test_an_operator_that_was_killed_makes_no_second_one(sender: Sender) -> None:
+    sender.send(sender.alert(annotations={"incident_mode": "Propose"}))
+    sender.operator.kill()
+    sender.start()
+    assert sender.send(sender.alert(annotations={"incident_mode": "Propose"}))[0] == 200
+    sender.send(sender.alert("Other", 7, startsAt="2026-11-24T03:02:00Z"))
+    assert {each["name"] for each in sender.one["spec"]["signals"]} == {"Slow", "Other"}
+
+
+def test_whatever_an_alert_says_arrives_as_text_and_does_nothing_else(sender: Sender) -> None:
+    labels = {"alertname": HOSTILE, "pod": HOSTILE, "deployment": "web"}
+    said = {"summary": HOSTILE, "description": HOSTILE}
+    assert sender.send(sender.alert(labels=labels, annotations=said))[0] == 200
+    found = sender.one
+    signal = found["spec"]["signals"][0]
+    assert signal["labels"]["alertname"] == HOSTILE
+    assert signal["annotations"]["description"] == HOSTILE
+    assert found["spec"]["title"] == " ".join(HOSTILE.split())
+    eventually(lambda: replicas(sender.namespace) == 1, within=30, what="the runbook's step, and nothing else")
+    assert str(7000001 * 7000001) not in json.dumps(sender.one)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "said"),
+    [
+        ({"annotations": {"incident_runbook": "nothing"}}, "RunbookNotFound", "those that are there: less"),
+        ({"labels": {"deployment": "", "pod": "web-gone"}}, "TargetNotFound", "web-gone"),
+        ({"annotations": {"incident_target": "service/web"}}, "TargetNotFound", "incident_target"),
+        ({"annotations": {"incident_mode": "Force"}}, "SignalUnclear", "Observe, Propose, Enforce"),
+        ({"annotations": {"incident_runbook": ""}}, "NoRunbook", "incident_runbook"),
+        ({"labels": {"namespace": "no-such-namespace"}}, "TargetNotFound", "not looked after"),
+    ],
+)
+def test_what_cannot_be_resolved_waits_for_a_person_with_the_alerts_own_words(
+    sender: Sender, change: dict[str, Any], reason: str, said: str
+) -> None:
+    assert sender.send(sender.alert(**change))[0] == 200
+    name = sender.one["metadata"]["name"]
+    stalled = sender.namespace.await_condition(name, "Stalled", within=30)
+    (found,) = [each for each in stalled["status"]["conditions"] if each["type"] == "Stalled"]
+    assert found["reason"] == reason
+    assert said in found["message"]
+    assert replicas(sender.namespace) == 3

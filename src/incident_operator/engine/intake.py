@@ -159,6 +159,10 @@ class Intake:
         for _ in itertools.repeat(None, MOST_TRIES):
             found = await self._cluster.get("Incident", namespace, name)
             changes = joining.changes(found, calls)
+            if found["metadata"].get("deletionTimestamp") and any(call.signal.is_firing for call in calls):
+                raise Waiting(
+                    "BeingDeleted", f"Incident {namespace}/{name} is being deleted; try again when it is gone"
+                )
             if not changes:
                 return "known"
             if is_open and not joining.is_open(found) and not joining.knows(found, calls):

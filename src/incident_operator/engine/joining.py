@@ -88,8 +88,8 @@ def knows(found: Manifest, calls: Sequence[Call]) -> bool:
 
 
 def is_open(found: Manifest) -> bool:
-    """Whether an Incident has not come to its end."""
-    return (found.get("status") or {}).get("phase", "") not in CLOSED
+    """Whether an Incident has not come to its end, and stays."""
+    return not found["metadata"].get("deletionTimestamp") and (found.get("status") or {}).get("phase", "") not in CLOSED
 
 
 def _merged(old: Sequence[dict[str, Any]], calls: Sequence[Call]) -> list[dict[str, Any]]:

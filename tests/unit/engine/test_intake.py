@@ -231,3 +231,19 @@ async def test_an_alert_that_begins_anew_with_every_event_is_no_news_while_it_is
         await world.take(told, intake=world.again())
     assert world.one["spec"]["targets"] == [{"kind": "Pod", "name": "web-1"}]
     assert len([write for write in world.cluster.journal if write.request.ref.kind == "Incident"]) == 1
+
+
+async def test_an_incident_that_is_being_deleted_takes_no_firing_alert_in() -> None:
+    world = World(runbook())
+    await world.take(signal())
+
+    def going(each: dict[str, Any]) -> None:
+        each["metadata"]["deletionTimestamp"] = "2026-11-24T03:05:00Z"
+
+    meta = world.one["metadata"]
+    world.cluster.edit("Incident", "shop", meta["name"], going)
+    with pytest.raises(Waiting, match="being deleted"):
+        await world.take(signal())
+    world.cluster.take("Incident", "shop", meta["name"])
+    await world.take(signal())
+    assert "deletionTimestamp" not in world.one["metadata"]

@@ -27,6 +27,7 @@ from incident_operator.engine import (
 from incident_operator.engine.case import Case, Memory
 from incident_operator.engine.claims import Claims
 from incident_operator.engine.clockwork import Clockwork, Looked
+from incident_operator.engine.confirming import Confirmer
 from incident_operator.engine.gate import Gate, Pause
 from incident_operator.engine.identity import IdBook
 from incident_operator.engine.keys import Behind, Key
@@ -65,6 +66,7 @@ class Engine:
         follow: Callable[[Key, str], None] = lambda *_: None,
         namespaces: Sequence[str] = (),
         triager: Triager | None = None,
+        confirmer: Confirmer | None = None,
         clockwork: Clockwork | None = None,
     ) -> None:
         """Work on a cluster with a repertoire.
@@ -82,6 +84,7 @@ class Engine:
         self._is_busy = is_busy
         self._follow = follow
         self._clockwork = clockwork
+        self._confirmer = confirmer or Confirmer(None)
         self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
@@ -289,7 +292,7 @@ class Engine:
         while True:
             move = next_move(case.record, has_checks=bool(case.wishes.checks), release_asked=False)
             if move.kind == "intend":
-                pause = await self._gate.check(case)
+                pause = await self._confirmer.pause(case) or await self._gate.check(case)
                 if pause is not None:
                     return await self._wait(case, pause)
             if move.kind == "act" and case.wishes.mode == "Observe":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from incident_operator.actions.contract import Action
 from incident_operator.engine.case import Case
@@ -54,9 +54,6 @@ class Gate:
         if case.wishes.suspend:
             case.change(paused=True)
             return Pause("Suspended", "spec.suspend is true; set it to false to go on")
-        pause = _holding(case)
-        if pause is not None:
-            return pause
         policies = await self._policies.of(case.meta["namespace"])
         history = any(policy.storm or policy.cooldown for policy in policies)
         await self._claims.learn(everything=history)
@@ -158,17 +155,6 @@ class Gate:
             return None
         text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"
         return Pause("TargetBusy", text, BUSY_AGAIN)
-
-
-def _holding(case: Case) -> Pause | None:
-    """A Pause until the alerts have fired for as long as they must before the first change."""
-    until = datetime.fromisoformat(case.meta["creationTimestamp"]) + timedelta(seconds=case.wishes.hold_seconds)
-    if case.record.has_begun() or not case.wishes.signals.known or case.now >= until:
-        return None
-    text = (
-        f"holdFor is {case.wishes.hold_seconds:g} s: the plan is begun if an alert still fires at {until:%H:%M:%S} UTC"
-    )
-    return Pause("HoldingFor", text, until - case.now)
 
 
 def _observed(case: Case, ruling: Ruling) -> str:

@@ -18,6 +18,7 @@ from incident_operator.checks.promql import PromQL
 from incident_operator.cluster.connection import load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.engine.clockwork import Clockwork
+from incident_operator.engine.confirming import Confirmer
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
@@ -83,6 +84,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         follow=waker.follow,
         namespaces=options.namespaces,
         triager=Triager(servers),
+        confirmer=Confirmer(servers),
         clockwork=clockwork,
     )
     crew = Crew(queue, engine, size=options.workers)

@@ -46,7 +46,8 @@ async def resolve(cluster: Cluster, incident: Manifest) -> Resolved | None:
         return None
     found = await cluster.find(ref["kind"], namespace if ref["kind"] == "Runbook" else "", ref["name"])
     if found is None:
-        raise Stalled("RunbookNotFound", await _not_found(cluster, ref, namespace))
+        of = f"alert {_names(spec)}: " if spec.get("signals") else ""
+        raise Stalled("RunbookNotFound", of + await _not_found(cluster, ref, namespace))
     taken = {key: found["spec"][key] for key in TAKEN if found["spec"].get(key) is not None}
     resolved = Resolved(f"{ref['kind']}/{ref['name']}", found["metadata"].get("generation", 0), taken)
     _unique(merged(spec, resolved), resolved.runbook)
@@ -56,7 +57,7 @@ async def resolve(cluster: Cluster, incident: Manifest) -> Resolved | None:
 def _understood(spec: Mapping[str, Any]) -> None:
     """Raise Stalled unless the alerts say what to do, and to what."""
     problems = list(dict.fromkeys(each["problem"] for each in spec.get("signals") or () if each.get("problem")))
-    names = ", ".join(dict.fromkeys(each["name"] for each in spec.get("signals") or ())) or spec.get("title", "")
+    names = _names(spec)
     if not spec.get("targets"):
         why = "; ".join(problems) or "it names no workload"
         text = f"alert {names}: {why}; give the Incident spec.targets, or the alert the annotation incident_target"
@@ -71,6 +72,11 @@ def _understood(spec: Mapping[str, Any]) -> None:
             f"alert the annotation incident_runbook, a Runbook a trigger, or the workload the annotation {ON_ALERT}"
         )
         raise Stalled("NoRunbook", text)
+
+
+def _names(spec: Mapping[str, Any]) -> str:
+    """What the alerts are called, or the Incident where there are none."""
+    return ", ".join(dict.fromkeys(each["name"] for each in spec.get("signals") or ())) or str(spec.get("title", ""))
 
 
 async def _not_found(cluster: Cluster, ref: Mapping[str, str], namespace: str) -> str:

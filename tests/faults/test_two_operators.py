@@ -39,12 +39,14 @@ def test_two_operators_that_both_take_themselves_for_the_only_one_do_nothing_twi
         with lane.prepared(SCENARIOS[name]) as run:
             course = Course(lane, SCENARIOS[name], run)
             assert course.to_the_end(time.monotonic() + WITHIN) == ""
+            # Who comes second is refused by the lock of status: it has tried, and need not have written anything.
+            tried = [each for each in twin.proxy.seen if each.is_write and "/incidents/" in each.target]
             twin.proxy.seen.clear()
             eventually(lambda: len(twin.proxy.seen_of("list incidents")) > 1, within=WITHIN, what="two re-lists")
             writes = both([lane, twin])
             assert effects(writes, masker(run)) == want.effects
             assert unannounced(writes) == []
-            assert {each.agent for each in writes} == {lane.agent, twin.agent}, "both wrote something"
+            assert tried, "both wanted to act"
     finally:
         twin.close()
 

@@ -31,6 +31,8 @@ class Fresh(Generic[Key, Value]):
         reading = self._reading.get(key)
         if reading is None:
             reading = self._reading[key] = asyncio.create_task(self._read(key, read))
+            # Whoever waited may have been cancelled by then: that nobody heard of its fault is no error.
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(reading)
 
     async def _read(self, key: Key, read: Callable[[], Awaitable[Value]]) -> Value:

@@ -19,20 +19,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import measures, recovery, report
+from bench import alerts, measures, recovery, report
 from bench.world import world
 from incident_operator.lab import Lab, kubectl_program
 from incident_operator.lab.lab import Nodes
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("single", "burst", "idle", "recovery")
+PARTS = ("single", "burst", "alerts", "idle", "recovery")
 RECOVERED = (5, 200)
 """Workloads of the recoveries that are measured."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", default=",".join(PARTS), help="single, burst, idle, recovery; several with commas")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"{', '.join(PARTS)}; several with commas")
     parser.add_argument("--repeat", type=int, default=200, help="single Incidents, one after the other")
     parser.add_argument("--burst", type=int, default=1000, help="Incidents at once")
     parser.add_argument("--closed", type=int, default=5000, help="closed Incidents that lie about when idle")
@@ -74,6 +74,10 @@ async def measured(lab: Lab, asked: argparse.Namespace, logs: Path) -> dict[str,
             found["single"] = await bench.single(asked.repeat)
         if "burst" in asked.only:
             found["burst"] = await bench.burst(asked.burst)
+        if "alerts" in asked.only:
+            say(f"alerts: {asked.repeat} one by one, {asked.burst} at once, and one {asked.burst} times")
+            path = alerts.Alerts(client, lab.kubeconfig, kubectl, logs)
+            found["alerts"] = await path.measure(asked.repeat, asked.burst)
         if "idle" in asked.only:
             found["idle"] = await bench.idle(asked.closed, asked.burst)
     return found

@@ -52,11 +52,11 @@ def running(argv: list[str], log: Path) -> Iterator[Running]:
             process.wait()
 
 
-def operator(kubeconfig: Path, namespace: str, log: Path) -> contextlib.AbstractContextManager[Running]:
-    """This operator as it ships, over one namespace, with its Lease."""
+def operator(kubeconfig: Path, namespace: str, log: Path, *more: str) -> contextlib.AbstractContextManager[Running]:
+    """This operator as it ships, over one namespace, with its Lease; ``more`` are options for it."""
     argv = [
         sys.executable, "-m", "incident_operator", "run", "--kubeconfig", str(kubeconfig), "--namespace", namespace,
-        "--listen", f"127.0.0.1:{PORT}", "--log-format", "json", "--lease", f"{namespace}/bench",
+        "--listen", f"127.0.0.1:{PORT}", "--log-format", "json", "--lease", f"{namespace}/bench", *more,
     ]  # fmt: skip
     return running(argv, log)
 

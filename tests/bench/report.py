@@ -11,6 +11,8 @@ def table(found: dict[str, Any]) -> str:
         lines += _single(found["single"])
     if "burst" in found:
         lines += _burst(found["burst"])
+    if "alerts" in found:
+        lines += _alerts(found["alerts"])
     if "idle" in found:
         lines += _idle(found["idle"])
     if "recovery" in found:
@@ -67,6 +69,21 @@ def _burst(burst: dict[str, Any]) -> list[str]:
         f"  API writes for each Incident:         {_met(mine['writes_per_incident'], 5)}",
         f"  dry runs and access reviews for each: {mine['other_writes_per_incident']}",
         f"  peak memory {mine['peak_mib']} MiB; told before all were contained: {mine['told_before_all_contained']}",
+    ]
+
+
+def _alerts(found: dict[str, Any]) -> list[str]:
+    single, burst, same = found["single"], found["burst"], found["same"]
+    return [
+        "",
+        "From an alert's webhook to its Incident on record, and to the NetworkPolicy of that",
+        _row("", "p50 ms", "p99 ms"),
+        *(_row(who, each["p50_ms"], each["p99_ms"]) for who, each in single.items()),
+        f"  operator / floor at p50: {_met(single['operator']['p50_ms'] / single['floor']['p50_ms'], 3)}",
+        f"  {burst['alerts']} different alerts at once: {burst['lost']} lost, {burst['doubled']} doubled",
+        f"  a second: {burst['accepted_per_s']} on record, {burst['contained_per_s']} contained",
+        f"  one alert {same['posts']} times: {same['incidents']} Incident; {same['posts_per_s']} posts a second",
+        f"  times told to come again (503): {burst['asked_again'] + same['asked_again']}",
     ]
 
 

@@ -22,6 +22,8 @@ CONNECTIONS = 8
 INCIDENT = "incident-operator.dev/incident"
 COUNTED = {"incidents", "networkpolicies", "events", "incidentledgers"}
 """What is written for an Incident; Leases and reviews are told apart."""
+SERVED_WITHIN = 15
+"""Seconds: a kind that was just defined answers 404 or 429 until its storage is there."""
 REQUESTS = re.compile(r"^apiserver_request_total\{(.*)\} ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -79,6 +81,7 @@ class World:
         self.told_at: dict[str, float] = {}
         """When each Incident was first seen with its containment in its conditions."""
         self._changed = asyncio.Event()
+        self._watches: list[asyncio.Task[None]] = []
 
     async def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
         data = None if body is None else json.dumps(body)
@@ -116,21 +119,30 @@ class World:
             asyncio.create_task(self._watch(policies(namespace), self._policy)),
             asyncio.create_task(self._watch(incidents(namespace), self._incident)),
         ]
+        self._watches += tasks
         await asyncio.sleep(0.5)  # a watch says nothing when it begins
         try:
             yield
         finally:
             for task in tasks:
+                self._watches.remove(task)
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, path: str, see: Callable[[dict[str, Any]], None]) -> None:
         timeout = aiohttp.ClientTimeout(total=None)
-        async with self._session.get(f"{self._host}{path}?watch=true&resourceVersion=0", timeout=timeout) as answer:
-            async for line in answer.content:
-                event = json.loads(line)
-                see(event["object"])
-                self._changed.set()
+        url = f"{self._host}{path}?watch=true&resourceVersion=0"
+        end = time.perf_counter() + SERVED_WITHIN
+        while True:
+            async with self._session.get(url, timeout=timeout) as answer:
+                if answer.ok:
+                    async for line in answer.content:
+                        see(json.loads(line)["object"])
+                        self._changed.set()
+                    raise RuntimeError(f"{path}: the API server ended the watch")
+                if time.perf_counter() > end:
+                    raise RuntimeError(f"{path}: {answer.status} {await answer.text()}")
+            await asyncio.sleep(0.2)
 
     async def follow(self, path: str, see: Callable[[dict[str, Any]], None]) -> None:
         """Tell of everything of a collection, as it is and as it changes, until cancelled."""
@@ -154,6 +166,8 @@ class World:
             try:
                 await asyncio.wait_for(self._changed.wait(), end - time.perf_counter())
             except TimeoutError:
+                for ended in (watch for watch in self._watches if watch.done()):
+                    ended.result()  # nothing can be seen any more: say why
                 raise RuntimeError(f"not within {within:g} s: {what}") from None
 
 

@@ -42,7 +42,9 @@ def test_two_operators_that_both_take_themselves_for_the_only_one_do_nothing_twi
             course = Course(lane, SCENARIOS[name], run)
             assert course.to_the_end(time.monotonic() + WITHIN) == ""
             lists = len(twin.proxy.seen_of("list incidents"))
-            eventually(lambda: len(twin.proxy.seen_of("list incidents")) > lists + 1, within=WITHIN, what="two re-lists")
+            eventually(
+                lambda: len(twin.proxy.seen_of("list incidents")) > lists + 1, within=WITHIN, what="two re-lists"
+            )
             writes = both([lane, twin])
             assert effects(writes, masker(run)) == want.effects
             assert unannounced(writes) == []

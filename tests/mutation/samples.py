@@ -29,6 +29,7 @@ STEPS = (
     {"restore": {"job": {"cronJob": "nightly"}}},
     {"failover": {"job": {"cronJob": "promote", "service": "db", "selector": {"role": "replica"}}}},
     {"failover": {"cloudNativePG": {"to": "pg-2"}}},
+    {"failover": {"patroni": {"scope": "shop-db", "to": "db-1"}}},
 )
 CHECKS = (
     {"rollout": {}},

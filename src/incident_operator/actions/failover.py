@@ -1,8 +1,9 @@
 """``failover``: a replica of a database takes over; what it had not received is lost, and nothing goes back by itself.
 
-Two forms: a CloudNativePG Cluster is told to promote an instance, as ``kubectl cnpg promote`` does
-(cloudnative-pg ``internal/cmd/plugin/promote``); for plain streaming replication a Job promotes the replica,
-and only when it has completed does the Service follow.
+Three forms: a CloudNativePG Cluster is told to promote an instance, as ``kubectl cnpg promote`` does
+(cloudnative-pg ``internal/cmd/plugin/promote``); Patroni is asked for another leader, as ``patronictl switchover``
+asks; for plain streaming replication a Job promotes the replica, and only when it has completed does the Service
+follow.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from incident_operator.actions import failover_cnpg, failover_job, guards, jobs
+from incident_operator.actions import failover_cnpg, failover_job, failover_patroni, guards, jobs
 from incident_operator.actions.contract import Occasion
 from incident_operator.actions.failover_job import SERVICE, VERB
 from incident_operator.actions.patches import is_there
@@ -25,7 +26,8 @@ from incident_operator.planning.rights import Rule
 
 CLUSTERS = Rule("postgresql.cnpg.io", ("clusters/status",), ("patch",))
 SERVICES = Rule("", ("services",), ("patch",))
-FORMS = ("cloudNativePG", "job")
+PROMOTES = (*jobs.ASKS, SERVICES)
+WORKLOADS = ("Deployment", "StatefulSet")
 
 
 def _now() -> datetime:
@@ -44,12 +46,19 @@ class Failover:
         Rule("", ("services",), ("get", "patch"), "point the Service at the new primary"),
         Rule("postgresql.cnpg.io", ("clusters",), ("get",), "see which instances are well"),
         Rule("postgresql.cnpg.io", ("clusters/status",), ("patch",), "promote an instance, and nothing else"),
+        *failover_patroni.RULES,
     )
     asks: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
-        "Deployment": (*jobs.ASKS, SERVICES),
-        "StatefulSet": (*jobs.ASKS, SERVICES),
+        "Deployment": PROMOTES,
+        "StatefulSet": (*PROMOTES, *failover_patroni.ASKS),
         "Cluster": (CLUSTERS,),
     }
+    forms: ClassVar[Mapping[str, Mapping[str, tuple[Rule, ...]]]] = {
+        "cloudNativePG": {"Cluster": (CLUSTERS,)},
+        "patroni": {"StatefulSet": failover_patroni.ASKS},
+        "job": dict.fromkeys(WORKLOADS, PROMOTES),
+    }
+    elsewhere: ClassVar[Mapping[str, str]] = {}
     release: ClassVar[Release] = Release.NEVER
     reversible: ClassVar[bool] = False
     destructive: ClassVar[bool] = True
@@ -60,34 +69,40 @@ class Failover:
     async def plan(
         self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any]
     ) -> tuple[Change, ...]:
-        """The promotion: of an instance, or by a Job that says which Service follows it."""
-        form = next((each for each in FORMS if params.get(each) is not None), "")
-        if (form == "cloudNativePG") != (target.kind == failover_cnpg.KIND) or not form:
-            raise Refused(
-                "Invalid", f"failover of a {target.kind} is asked for by failover.{_form_of(target.kind)}, not {form!r}"
-            )
-        if form == "cloudNativePG":
-            thing = await reader.get(target.kind, target.namespace, target.name)
-            guards.refuse_protected(VERB, thing)
-            return (failover_cnpg.promotion(thing, str(params[form].get("to") or ""), self.clock()),)
-        return (await failover_job.promotion(reader, occasion, target, params[form]),)
+        """The promotion: of an instance, by Patroni, or by a Job that says which Service follows it."""
+        form = next((each for each in self.forms if params.get(each) is not None), "")
+        if target.kind not in self.forms.get(form, ()):
+            fit = " or ".join(f"failover.{each}" for each, kinds in self.forms.items() if target.kind in kinds)
+            raise Refused("Invalid", f"failover of a {target.kind} is asked for by {fit}, not {form!r}")
+        match form:
+            case "cloudNativePG":
+                thing = await reader.get(target.kind, target.namespace, target.name)
+                guards.refuse_protected(VERB, thing)
+                return (failover_cnpg.promotion(thing, str(params[form].get("to") or ""), self.clock()),)
+            case "patroni":
+                return (await failover_patroni.request(reader, occasion, target, params[form]),)
+            case _:
+                return (await failover_job.promotion(reader, occasion, target, params[form]),)
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
-        """By the Job's name, the Service's selector, or who the primary is."""
+        """By the Job's name, the Service's selector, the mark of the request, or who the primary is."""
         if change.target.kind == jobs.KIND:
             return jobs.standing(change, current)
         if change.target.kind == SERVICE:
             return failover_job.standing(change, current)
+        if _is_patroni(change):
+            return failover_patroni.standing(change, current)
         if not is_there(change.target, current) or current is None:
             return Standing.GONE
         return failover_cnpg.standing(change, current)
 
-    def undo(self, change: Change, current: Manifest) -> Request | None:  # noqa: ARG002 - part of the contract
-        """Nothing, not even the Service's selector: whatever becomes of the Incident, nobody is failed back by it.
+    def undo(self, change: Change, current: Manifest) -> Request | None:
+        """Nothing but a request that nobody has followed yet: whatever becomes of the Incident, nobody is failed back.
 
-        What is released by hand goes back when the Incident is deleted, too, and on ``onFailure: Release | Rollback``.
+        Not even the Service's selector: what is released by hand goes back when the Incident is deleted, too, and on
+        ``onFailure: Release | Rollback``.
         """
-        return None
+        return failover_patroni.undo(change, current) if _is_patroni(change) else None
 
     async def settle(
         self,
@@ -111,8 +126,10 @@ class Failover:
             return failover_cnpg.settlement(change, await reader.find(target.kind, target.namespace, target.name))
         if target.kind == SERVICE:
             return await failover_job.there_already(reader, change)
+        if _is_patroni(change):
+            return await failover_patroni.settlement(reader, change)
         return await failover_job.settlement(reader, change, now, is_asked=change.after["service"] in followed)
 
 
-def _form_of(kind: str) -> str:
-    return "cloudNativePG" if kind == failover_cnpg.KIND else "job"
+def _is_patroni(change: Change) -> bool:
+    return change.target.kind in failover_patroni.LEADERS

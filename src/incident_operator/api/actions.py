@@ -21,7 +21,7 @@ from incident_operator.api.schema import (
 )
 
 RESTORES = ("volume", "velero", "cloudNativePG", "job")
-FAILOVERS = ("cloudNativePG", "job")
+FAILOVERS = ("cloudNativePG", "patroni", "job")
 
 
 class RolloutUndo(Model):
@@ -131,6 +131,15 @@ class FailoverCloudNativePG(Model):
     """The instance to promote. Default: a healthy replica."""
 
 
+class FailoverPatroni(Model):
+    """Ask Patroni for another leader, as `patronictl switchover` does, where it keeps its state in Kubernetes."""
+
+    scope: ObjectName
+    """The name of the cluster in Patroni's configuration: `scope`, or PATRONI_SCOPE."""
+    to: ObjectName | None = None
+    """The member that is to lead. Default: a synchronous replica, else the one that has received most."""
+
+
 class FailoverJob(Model):
     """Promote a replica by a Job, then point a Service at it."""
 
@@ -147,6 +156,8 @@ class Failover(Model):
 
     cloud_native_pg: Annotated[FailoverCloudNativePG | None, Field(alias="cloudNativePG")] = None
     """A CloudNativePG Cluster."""
+    patroni: FailoverPatroni | None = None
+    """A StatefulSet whose members Patroni runs."""
     job: FailoverJob | None = None
     """Plain streaming replication."""
 

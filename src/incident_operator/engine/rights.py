@@ -9,8 +9,8 @@ from incident_operator.planning.plan import Change
 
 Right = tuple[str, str, str, str]
 """Verb, kind, subresource, and the namespace."""
-KEPT = frozenset({"Job", "VolumeSnapshot", "PersistentVolumeClaim", "Restore", "Cluster"})
-"""Kinds that are made and never deleted again: they hold data, or are the record of what was done."""
+KEPT = frozenset({"Job", "VolumeSnapshot", "PersistentVolumeClaim", "Restore", "Cluster", "Endpoints", "ConfigMap"})
+"""Kinds that are made and never deleted again: they hold data, are the record of what was done, or Patroni's."""
 
 
 def needed(changes: Iterable[Change]) -> list[Right]:

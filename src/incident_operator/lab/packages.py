@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from incident_operator.lab.faults import LabError
 from incident_operator.lab.layout import PACKAGES
 from incident_operator.lab.progress import doing
+
+LOCKED_SECONDS = 120
+"""How long another apt-get is waited for."""
 
 
 def why_no_real_node() -> str:
@@ -50,10 +54,25 @@ def install(log: Path, say: Callable[[str], None]) -> None:
     if not wanted:
         return
     say(f"installing with apt-get: {' '.join(wanted)}")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with doing("installing packages"), log.open("ab") as out:
+    with doing("installing packages"):
         for argv in (["update"], ["install", "-y", "--no-install-recommends", *wanted]):
-            command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *argv]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, check=False)
-            if done.returncode:
+            if not _apt(argv, log):
                 raise LabError(f"apt-get {argv[0]} failed: see {log}")
+
+
+def _apt(argv: list[str], log: Path) -> bool:
+    """Run apt-get, once nobody else does; whether it succeeded.
+
+    ``DPkg::Lock::Timeout`` is for dpkg's lock alone: the one of the lists, which an automatic update may hold at any
+    time, apt-get does not wait for.
+    """
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    command = ["apt-get", "-q", "-o", f"DPkg::Lock::Timeout={LOCKED_SECONDS}", *argv]
+    end = time.monotonic() + LOCKED_SECONDS
+    while True:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False)
+        with log.open("a") as out:
+            out.write(done.stdout + done.stderr)
+        if not done.returncode or "Could not get lock" not in done.stderr or time.monotonic() > end:
+            return not done.returncode
+        time.sleep(1)

@@ -67,10 +67,15 @@ def permissions_page() -> str:
 def _table(rules: Iterable[Rule]) -> str:
     rows = [
         f"| {', '.join(f'`{resource}`' for resource in rule.resources)} | `{rule.group or 'core'}` "
-        f"| {', '.join(rule.verbs)} | {rule.why} |"
+        f"| {', '.join(rule.verbs)} | {rule.why}{_granted(rule)} |"
         for rule in rules
     ]
     return "\n".join(["| resources | group | verbs | why |", "| --- | --- | --- | --- |", *rows])
+
+
+def _granted(rule: Rule) -> str:
+    """Where a right is to be had that not every responder has."""
+    return f" (granted by `manifests/responder/{rule.granted_by}`)" if rule.granted_by else ""
 
 
 def metrics_page() -> str:

@@ -149,20 +149,33 @@ def _people(version: str, rbac: str) -> list[dict[str, Any]]:
 
 
 def responder_role() -> str:
-    """The Role that a team gives its responder: what the whole catalogue needs, and nothing else."""
-    rbac = "rbac.authorization.k8s.io"
-    role = {
-        "apiVersion": f"{rbac}/v1",
-        "kind": "Role",
-        "metadata": _meta(names.RESPONDER),
-        "rules": rules_of(catalogue_rules()),
-    }
-    binding = {
-        "apiVersion": f"{rbac}/v1",
-        "kind": "RoleBinding",
-        "metadata": _meta(names.RESPONDER),
-        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": names.RESPONDER},
-        "subjects": [{"kind": "ServiceAccount", "name": names.RESPONDER}],
-    }
+    """The ServiceAccount and Role that a team gives its responder: what the catalogue needs, and nothing else."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(names.RESPONDER)}
-    return text_of(account, role, binding)
+    return text_of(account, *_granted(names.RESPONDER, (rule for rule in catalogue_rules() if not rule.granted_by)))
+
+
+def further_roles() -> dict[str, str]:
+    """By file, Roles for what few teams want their responder to be allowed, too."""
+    files: dict[str, list[Rule]] = {}
+    for rule in catalogue_rules():
+        if rule.granted_by:
+            files.setdefault(rule.granted_by, []).append(rule)
+    return {
+        file: text_of(*_granted(f"{names.RESPONDER}-{file.removesuffix('.yaml')}", rules))
+        for file, rules in files.items()
+    }
+
+
+def _granted(name: str, rules: Iterable[Rule]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A Role with these rules, and the responder's binding to it."""
+    rbac = "rbac.authorization.k8s.io"
+    return (
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": _meta(name), "rules": rules_of(rules)},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": _meta(name),
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": names.RESPONDER}],
+        },
+    )

@@ -12,7 +12,7 @@ from incident_operator.api.configuration import Configuration
 from incident_operator.api.crdgen import Kind, crd, schema_of
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cli.roles import LEASE_RULES, NOTE, OPERATOR_RULES
-from incident_operator.engine import calls, changes, surveying
+from incident_operator.engine import calls, changes, surveying, unchanged
 from incident_operator.planning.rights import Rule
 from incident_operator.telemetry.metrics import Metrics
 
@@ -58,6 +58,7 @@ def permissions_page() -> str:
     parts += ["\n### every plan: its blast radius\n", _table(surveying.RULES)]
     parts += ["\n### triage: what changed before\n", _table(changes.RULES)]
     parts += ["\n### alerts: what they are about\n", _table(calls.RULES)]
+    parts += ["\n### many Incidents in one namespace: whether a list is still what it was\n", _table(unchanged.RULES)]
     for title, catalogue in (("action", ACTIONS), ("check", CHECKS)):
         for name, entry in catalogue.items():
             parts += [f"\n### {title} `{name}`\n", _table(entry.rules)]

@@ -38,7 +38,7 @@ def _quiet(verb: str, resource: str, code: int, seconds: float) -> None:
 
 
 def _open() -> None:
-    """No fence."""
+    """No fence, and nobody to tell."""
 
 
 async def load(kubeconfig: Path | None, context: str | None) -> client.Configuration:
@@ -118,9 +118,19 @@ class Connection:
             yield socket
 
     async def changes(
-        self, path: str, *, what: str, identity: str, headers: Mapping[str, str], seconds: int
+        self,
+        path: str,
+        *,
+        what: str,
+        identity: str,
+        headers: Mapping[str, str],
+        seconds: int,
+        begun: Callable[[], None] = _open,
     ) -> AsyncIterator[None]:
-        """Watch a collection and yield whenever something arrives, for so long at most; what it is, is not read."""
+        """Watch a collection and yield whenever something arrives, for so long at most; what it is, is not read.
+
+        ``begun`` is called when the API server has begun to watch: from then on nothing is missed.
+        """
         query = {"watch": "1", "timeoutSeconds": str(seconds), "allowWatchBookmarks": "false"}
         url = f"{self._api.configuration.host}{path}?{urlencode(query)}"
         timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
@@ -129,6 +139,7 @@ class Connection:
                 if response.status >= FIRST_ERROR:
                     content = await self._bounded(response)
                     raise refused(what, response.status, content, response.headers, identity=identity)
+                begun()
                 async for _ in response.content.iter_any():
                     yield
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -25,6 +25,7 @@ WATCH_SECONDS = 60
 REVIEW = "SelfSubjectAccessReview"
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 PROXY_UNREACHABLE = frozenset({"ServiceUnavailable", "InternalError", "BadGateway", "GatewayTimeout"})
 
 
@@ -66,11 +67,20 @@ class Gateway:
         answer = await self._json("GET", path(kind, namespace), what, kind, query=query, **more)
         return _items(answer, kind)
 
-    def changes(self, kind: str, namespace: str) -> AsyncIterator[None]:
-        """Yield whenever something of a kind changes in a namespace; ends after a minute."""
+    def changes(self, kind: str, namespace: str, begun: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+        """Yield whenever something of a kind changes in a namespace; ends after a minute.
+
+        Only metadata is sent, and not even that is read. ``begun`` is told when nothing is missed any more.
+        """
         what = f"watch {kind} in {namespace}"
+        headers = {**self._headers, "Accept": METADATA_EVENTS}
         return self._connection.changes(
-            path(kind, namespace), what=what, identity=self._identity, headers=self._headers, seconds=WATCH_SECONDS
+            path(kind, namespace),
+            what=what,
+            identity=self._identity,
+            headers=headers,
+            seconds=WATCH_SECONDS,
+            begun=begun,
         )
 
     async def groups(self) -> frozenset[str]:

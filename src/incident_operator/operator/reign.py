@@ -23,6 +23,7 @@ from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.triaging import Triager
+from incident_operator.engine.unchanged import Unchanged
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
 from incident_operator.notify.hooks import Hooks
@@ -62,6 +63,7 @@ class Parts:
     ear: Ear
     metrics: Metrics
     waker: Waker
+    unchanged: Unchanged
     cluster: ClusterGateway
     servers: Servers
     clockwork: Clockwork
@@ -71,6 +73,9 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
     """Make everything, and begin nothing."""
     queue = WorkQueue()
     waker = Waker(queue.put, lambda space, account, kind: cluster.acting_as(space, account).changes(kind, space))
+    unchanged = Unchanged(
+        lambda space, account, kind, *, begun: cluster.acting_as(space, account).changes(kind, space, begun)
+    )
     clockwork = Clockwork(options.configuration, Hooks(options.configuration.hooks), _utc_now, queue.put)
     engine = Engine(
         cluster,
@@ -86,6 +91,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         triager=Triager(servers),
         confirmer=Confirmer(servers),
         clockwork=clockwork,
+        unchanged=unchanged,
     )
     crew = Crew(queue, engine, size=options.workers)
     relist = Relist(
@@ -108,6 +114,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         ear,
         metrics,
         waker,
+        unchanged,
         cluster,
         servers,
         clockwork,
@@ -140,6 +147,7 @@ async def act(stop: asyncio.Event, parts: Parts, options: RunOptions, office: Of
     if not await parts.crew.close(within=within):
         log.warning("Cut off steps that did not end in time", within_seconds=within.total_seconds())
     await parts.waker.close()
+    await parts.unchanged.close()
     await parts.clockwork.close()
     lost.cancel()  # the office was kept while steps were finished
     await asyncio.gather(asked, lost, *tasks, return_exceptions=True)

@@ -67,21 +67,37 @@ class Gateway:
         answer = await self._json("GET", path(kind, namespace), what, kind, query=query, **more)
         return _items(answer, kind)
 
-    def changes(self, kind: str, namespace: str, begun: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+    def changes(self, kind: str, namespace: str, begun: Callable[[], None] = lambda: None) -> AsyncIterator[bytes]:
         """Yield whenever something of a kind changes in a namespace; ends after a minute.
 
-        Only metadata is sent, and not even that is read. ``begun`` is told when nothing is missed any more.
+        Only metadata is sent, and it is not for reading. ``begun`` is told when nothing is missed any more.
         """
-        what = f"watch {kind} in {namespace}"
-        headers = {**self._headers, "Accept": METADATA_EVENTS}
         return self._connection.changes(
             path(kind, namespace),
-            what=what,
+            what=f"watch {kind} in {namespace}",
             identity=self._identity,
-            headers=headers,
+            headers={**self._headers, "Accept": METADATA_EVENTS},
             seconds=WATCH_SECONDS,
             begun=begun,
         )
+
+    async def metadata_events(
+        self, kind: str, namespace: str, *, field_selector: str, seconds: int = WATCH_SECONDS
+    ) -> AsyncIterator[tuple[str, Manifest]]:
+        """Each event of a watch and the object's metadata: first of all that are there, then of what changes.
+
+        An empty namespace: of all. Ends after so many seconds; raises Waiting where it ends before.
+        """
+        where = f"in {namespace}" if namespace else "of all namespaces"
+        async for event in self._connection.events(
+            path(kind, namespace),
+            what=f"watch {kind} {where}",
+            identity=self._identity,
+            headers={**self._headers, "Accept": METADATA_EVENTS},
+            seconds=seconds,
+            query={"fieldSelector": field_selector},
+        ):
+            yield event["type"], event["object"]
 
     async def groups(self) -> frozenset[str]:
         """Names of the API groups the cluster serves."""

@@ -8,6 +8,7 @@ Of what a step has led to only the other policies are read from here; the rest i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -28,12 +29,12 @@ ListKey = tuple[str, str, str]
 class Lists:
     """Lists of a moment ago, by namespace, ServiceAccount and kind."""
 
-    def __init__(self, unchanged: Unchanged | None = None) -> None:
-        """Have read nothing yet; ``unchanged`` knows which lists are still as they were."""
+    def __init__(self, unchanged: Unchanged | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Have read nothing yet; ``unchanged`` knows which lists are still as they were, by the same clock."""
         self._unchanged = unchanged
-        self._lists: Fresh[ListKey, Sequence[Manifest]] = Fresh(LIST_SECONDS)
+        self._lists: Fresh[ListKey, Sequence[Manifest]] = Fresh(LIST_SECONDS, clock)
         if unchanged is not None:
-            self._lists = Fresh(LIST_SECONDS, holds=unchanged.holds)
+            self._lists = Fresh(LIST_SECONDS, clock, unchanged.holds)
         self._groups: Fresh[str, frozenset[str]] = Fresh(GROUPS_SECONDS)
 
     def settling(self, reader: Reader, account: str) -> PlanningReader:

@@ -49,7 +49,7 @@ RULES = (
 class Watch(Protocol):
     """A watch of one kind in one namespace as one ServiceAccount."""
 
-    def __call__(self, namespace: str, account: str, kind: str, *, begun: Callable[[], None]) -> AsyncIterator[None]:
+    def __call__(self, namespace: str, account: str, kind: str, *, begun: Callable[[], None]) -> AsyncIterator[object]:
         """Yield whenever something arrives; ``begun`` is told once that nothing is missed any more."""
         ...
 
@@ -61,7 +61,7 @@ class _Seen:
     asked: list[float] = dataclasses.field(default_factory=list)
     """When, the last few times."""
     watched_since: float = 0.0
-    """Zero: it is not."""
+    """Zero: it is not watched."""
     changed: float = 0.0
     refused_until: float = 0.0
     task: asyncio.Task[None] | None = None
@@ -81,7 +81,7 @@ class Unchanged:
         seen = self._places.get(place)
         if seen is None or not seen.watched_since or self._clock() - read_at > TRUSTED_SECONDS:
             return False
-        return seen.watched_since <= read_at and seen.changed < read_at
+        return seen.watched_since < read_at and seen.changed < read_at
 
     def asked(self, place: Place) -> None:
         """Take note that a list is asked for; those that are asked for often are watched."""

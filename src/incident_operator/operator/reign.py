@@ -27,7 +27,7 @@ from incident_operator.engine.unchanged import Unchanged
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
 from incident_operator.notify.hooks import Hooks
-from incident_operator.operator import ears
+from incident_operator.operator import closed, ears
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.health import Health
 from incident_operator.operator.leader import Office
@@ -205,5 +205,6 @@ def _loops(
         "re-list": parts.relist.run(),
         "marks": parts.marker.run(),
         "watch": supervise(watching, prepare=prepare_watch, metrics=parts.metrics),
+        "watch of closed ones": closed.watch(parts.cluster, parts.queue.put, options.namespaces),
         "watch of approvals": supervise(watching_approvals, prepare=parts.relist.ready, metrics=parts.metrics),
     }

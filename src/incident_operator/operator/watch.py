@@ -15,6 +15,7 @@ from typing import Any
 import kopf
 
 from incident_operator.api import names
+from incident_operator.engine.claims import OPEN
 from incident_operator.engine.keys import Key
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.login import Load, session_for
@@ -39,7 +40,7 @@ Register = Callable[[kopf.OperatorRegistry, Notice], None]
 
 
 def incidents(registry: kopf.OperatorRegistry, notice: Notice) -> None:
-    """Have kopf tell of Incidents."""
+    """Have kopf tell of open Incidents; one that is closed is, for a watch of the open ones, gone."""
 
     @kopf.on.event(names.GROUP, names.VERSION, "incidents", registry=registry)
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
@@ -82,6 +83,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.server_timeout = 600
     found.watching.client_timeout = 660
     found.watching.chunk_size = 500
+    found.watching.field_selectors[names.GROUP, "incidents"] = OPEN  # of the closed ones ``closed`` tells
     found.queueing.worker_limit = None  # with a limit kopf can lock itself up at the start (kopf 1243)
     found.queueing.exit_timeout = 1
     found.process.ultimate_exiting_timeout = None  # would kill this whole process, for kopf runs in a thread of it

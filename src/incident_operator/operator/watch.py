@@ -68,6 +68,14 @@ def approvals(registry: kopf.OperatorRegistry, notice: Notice) -> None:
             notice(Key(body["metadata"]["namespace"], incident), None, None)
 
 
+class _NoDiff(kopf.AnnotationsDiffBaseStorage):
+    """Compares nothing: kopf would copy each object at each event for handlers of changes, and there are none."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing of it."""
+        return kopf.BodyEssence({})
+
+
 def settings() -> kopf.OperatorSettings:
     """The settings of kopf, each with its reason."""
     found = kopf.OperatorSettings()
@@ -75,6 +83,7 @@ def settings() -> kopf.OperatorSettings:
     found.scanning.disabled = True  # needs no rights on CRDs and Namespaces; the supervisor waits for our CRD
     found.posting.enabled = False  # Events are ours
     found.persistence.finalizer = f"{names.GROUP}/kopf"  # never put on; must not be ours, or kopf takes ours off
+    found.persistence.diffbase_storage = _NoDiff()
     found.networking.request_timeout = 10  # the default of five minutes is an outage
     found.networking.connect_timeout = 3
     found.networking.error_backoffs = (0.1, 0.2, 0.5, 1)  # then it ends, and the supervisor looks each few seconds

@@ -62,6 +62,8 @@ async def test_all_namespaces_are_searched_by_labels(labelled: Place, text: str,
     here = f"metadata.namespace={labelled.namespace}"
     found = await labelled.cluster.list_all("ConfigMap", label_selector=text, field_selector=here)
     assert [each["metadata"]["name"] for each in found] == names
+    found = await labelled.cluster.list_all("ConfigMap", namespace=labelled.namespace, label_selector=text)
+    assert [each["metadata"]["name"] for each in found] == names
 
 
 async def test_incidents_are_searched_by_phase_and_severity(place: Place) -> None:

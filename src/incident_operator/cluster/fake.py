@@ -364,11 +364,17 @@ class FakeCluster(FakeHands):
         return FakeHands(self._world, Who(namespace, service_account))
 
     async def list_all(
-        self, kind: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+        self,
+        kind: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        metadata_only: bool = False,
     ) -> Sequence[Manifest]:
-        """Objects of all namespaces; with ``metadata_only`` without their spec and status."""
-        what = f"list {kind} of all namespaces"
-        found = await self._listed(kind, "", what, lambda: question(kind, label_selector, field_selector))
+        """All objects of a namespace, or of all; with ``metadata_only`` without their spec and status."""
+        what = f"list {kind} of {namespace or 'all namespaces'}"
+        found = await self._listed(kind, namespace, what, lambda: question(kind, label_selector, field_selector))
         return [_metadata(each) for each in found] if metadata_only else found
 
     async def column(self, kind: str, name: str, namespace: str = "") -> Sequence[str]:

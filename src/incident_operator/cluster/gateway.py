@@ -229,9 +229,16 @@ class ClusterGateway(Gateway):
         return Gateway(self._connection, namespace=namespace, service_account=service_account)
 
     async def list_all(
-        self, kind: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+        self,
+        kind: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        metadata_only: bool = False,
     ) -> Sequence[Manifest]:
-        """Objects of all namespaces, in pages, from the watch cache."""
+        """All objects of a namespace, or of all, in pages, from the watch cache."""
+        where, what = path(kind, namespace), f"list {kind} of {namespace or 'all namespaces'}"
         found: list[Manifest] = []
         more = {"accept": METADATA_ONLY} if metadata_only else {}
         query = {"limit": str(PAGE), "resourceVersion": "0"}
@@ -240,7 +247,7 @@ class ClusterGateway(Gateway):
         if field_selector:
             query["fieldSelector"] = field_selector
         while True:
-            answer = await self._json("GET", path(kind), f"list {kind} of all namespaces", kind, query=query, **more)
+            answer = await self._json("GET", where, what, kind, query=query, **more)
             found += _items(answer, kind)
             onward = answer.get("metadata", {}).get("continue")
             if not onward:

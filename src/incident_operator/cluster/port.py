@@ -101,9 +101,18 @@ class Cluster(Hands, Protocol):
         ...
 
     async def list_all(
-        self, kind: str, *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+        self,
+        kind: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        metadata_only: bool = False,
     ) -> Sequence[Manifest]:
-        """Objects of all namespaces, from the watch cache; with ``metadata_only`` nothing else of them is sent."""
+        """All objects of a namespace, or of all, from the watch cache, in pages.
+
+        With ``metadata_only`` nothing else of them is sent.
+        """
         ...
 
     async def column(self, kind: str, name: str, namespace: str = "") -> Sequence[str]:

@@ -74,10 +74,10 @@ class Claims:
 
     async def _incidents(self, field_selector: str) -> Sequence[Manifest]:
         """The Incidents that this operator looks after."""
-        if not self._namespaces:
-            return await self._cluster.list_all("Incident", field_selector=field_selector)
-        lists = [await self._cluster.list("Incident", namespace) for namespace in self._namespaces]
-        return [incident for each in lists for incident in each]
+        found: list[Manifest] = []
+        for namespace in self._namespaces or ("",):
+            found += await self._cluster.list_all("Incident", namespace=namespace, field_selector=field_selector)
+        return found
 
     def _learn_one(self, incident: Manifest) -> None:
         """What one Incident has, from its status alone."""

@@ -144,9 +144,10 @@ class Marker:
                 await self._consider(workload, is_busy=is_busy)
 
     async def _incidents(self) -> Sequence[Manifest]:
-        if not self._namespaces:
-            return await self._cluster.list_all("Incident", field_selector=OPEN)
-        return [each for namespace in self._namespaces for each in await self._cluster.list("Incident", namespace)]
+        found: list[Manifest] = []
+        for namespace in self._namespaces or ("",):
+            found += await self._cluster.list_all("Incident", namespace=namespace, field_selector=OPEN)
+        return found
 
     async def _workloads(self) -> list[Manifest]:
         """Every workload that opted in, by its own label or by that of its namespace."""

@@ -98,14 +98,14 @@ class Relist:
                 self._queue.put(key_of(incident), urgency=urgency_of(incident))
 
     async def _list(self) -> Sequence[Manifest]:
-        if self._namespaces:
-            lists = [await self._cluster.list("Incident", namespace) for namespace in self._namespaces]
-            return [incident for each in lists for incident in each]
-        found = await self._cluster.list_all("Incident", field_selector=OPEN)
-        if self._rounds % WHOLE_EVERY != WHOLE_FIRST:
-            return found
-        everything = await self._cluster.list_all("Incident", metadata_only=True)
-        return [*found, *(each for each in everything if each["metadata"].get("deletionTimestamp"))]
+        is_whole = self._rounds % WHOLE_EVERY == WHOLE_FIRST
+        found: list[Manifest] = []
+        for namespace in self._namespaces or ("",):
+            found += await self._cluster.list_all("Incident", namespace=namespace, field_selector=OPEN)
+            if is_whole:
+                everything = await self._cluster.list_all("Incident", namespace=namespace, metadata_only=True)
+                found += (each for each in everything if each["metadata"].get("deletionTimestamp"))
+        return found
 
     async def run(self) -> None:
         """List for ever; what fails is tried again soon, and less and less soon."""

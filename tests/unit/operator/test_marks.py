@@ -88,11 +88,13 @@ class Cluster:
         found = [each for each in self.objects if each.get("kind", "Incident") == kind]
         return [each for each in found if not namespace or each["metadata"].get("namespace") == namespace]
 
-    async def list_all(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Sequence[Any]:
+    async def list_all(
+        self, kind: str, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
+    ) -> Sequence[Any]:
         del field_selector
         self.reads.append(kind)
         if not label_selector:
-            return self._of(kind)
+            return self._of(kind, namespace)
         key, _, value = label_selector.partition("=")
         return [each for each in self._of(kind) if each["metadata"].get("labels", {}).get(key) == value]
 

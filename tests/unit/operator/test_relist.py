@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from incident_operator.engine.claims import OPEN
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.operator import relist as module
@@ -31,17 +32,13 @@ class Cluster:
         self.asked: list[tuple[str, str]] = []
 
     async def list_all(
-        self, kind: str, *, field_selector: str = "", label_selector: str = "", metadata_only: bool = False
+        self, kind: str, *, namespace: str, field_selector: str = "", metadata_only: bool = False
     ) -> Sequence[Any]:
-        assert (kind, label_selector) == ("Incident", "")
-        self.asked.append(("metadata" if metadata_only else "", field_selector))
+        assert kind == "Incident"
+        self.asked.append((f"metadata {namespace}".strip() if metadata_only else namespace, field_selector))
         if self.faults:
             raise self.faults.pop(0)
-        return self.incidents
-
-    async def list(self, _kind: str, namespace: str) -> Sequence[Any]:
-        self.asked.append((namespace, ""))
-        return [each for each in self.incidents if each["metadata"]["namespace"] == namespace]
+        return [each for each in self.incidents if namespace in ("", each["metadata"]["namespace"])]
 
 
 @pytest.fixture
@@ -94,7 +91,7 @@ async def test_with_namespaces_only_those_are_asked_for(queue: WorkQueue) -> Non
     cluster = Cluster(incident("mine"), incident("theirs", namespace="other"))
     relist, _ = made(cluster, queue, namespaces=("shop", "web"))
     await relist.once()
-    assert [namespace for namespace, _ in cluster.asked] == ["shop", "web"]
+    assert cluster.asked == [("shop", OPEN), ("web", OPEN)], "and no closed one of them"
     assert queue.take() == Key("shop", "mine")
     assert queue.take() is None
 

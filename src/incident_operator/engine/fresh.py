@@ -12,6 +12,8 @@ Value = TypeVar("Value")
 MOST = 1024
 """Keys that are kept; beyond that the stale ones go."""
 MOST_SECONDS = 2.0
+LEFT_SECONDS = 30.0
+"""How long a value that is good no more is left lying about: the lists of a large namespace are many megabytes."""
 SHARE = 4
 """What takes long to read is kept for so many times as long: reading takes a fifth of the time at most."""
 
@@ -54,5 +56,13 @@ class Fresh(Generic[Key, Value]):
         now = self._clock()
         if len(self._found) >= MOST:
             self._found = {k: v for k, v in self._found.items() if now < v[1]}
-        self._found[key] = (begun, begun + max(self._seconds, min(SHARE * (now - begun), MOST_SECONDS)), value)
+        until = begun + max(self._seconds, min(SHARE * (now - begun), MOST_SECONDS))
+        self._found[key] = (begun, until, value)
+        asyncio.get_running_loop().call_later(max(until - now, 0) + LEFT_SECONDS, self._drop, key, begun)
         return value
+
+    def _drop(self, key: Key, begun: float) -> None:
+        """Forget what was read then, unless it was read anew since."""
+        found = self._found.get(key)
+        if found is not None and found[0] == begun:
+            del self._found[key]

@@ -5,10 +5,12 @@ The work grows with the namespace; where a hundred Incidents are about it, it wo
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from incident_operator.engine.fresh import LEFT_SECONDS
 from incident_operator.planning import releases, traces
 from incident_operator.planning.changes import Happening, UsedBy
 from incident_operator.planning.impact import uses
@@ -50,7 +52,14 @@ class Pasts:
         if len(self._known) >= MOST:
             del self._known[next(iter(self._known))]
         self._known[namespace] = (lists, past)
+        # By its id alone: who is told later must not keep alive what was worked out anew meanwhile.
+        asyncio.get_running_loop().call_later(LEFT_SECONDS, self._drop, namespace, id(past))
         return past
+
+    def _drop(self, namespace: str, one: int) -> None:
+        known = self._known.get(namespace)
+        if known is not None and id(known[1]) == one:
+            del self._known[namespace]
 
 
 def _are_same(known: Lists, lists: Lists) -> bool:

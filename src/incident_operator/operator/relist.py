@@ -15,6 +15,7 @@ from incident_operator.cluster.port import Cluster
 from incident_operator.engine.claims import CLOSED, OPEN
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Fault, Waiting
+from incident_operator.operator import memory
 from incident_operator.operator.queue import WorkQueue, urgency_of
 from incident_operator.planning.plan import Manifest
 from incident_operator.telemetry.metrics import Metrics
@@ -114,6 +115,8 @@ class Relist:
             try:
                 await self.once()
                 backoff, wait = FIRST_SECONDS, self._every.total_seconds()
+                if self._rounds > 1 and not self._queue.is_pressed():
+                    memory.give_back()
             except Fault as fault:
                 wait = backoff
                 backoff = min(backoff * 2, self._every.total_seconds())

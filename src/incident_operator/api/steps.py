@@ -61,14 +61,12 @@ ACTIONS = (
 )
 
 
-class Step(Model):
-    """One thing to do: a name, exactly one action, and what to do it to."""
+STEP_RULES = (one_of(ACTIONS), between("timeout", "1s", "24h"), between("expiresAfter", "1s", "720h"))
+"""What holds for every step."""
 
-    model_config = ConfigDict(
-        json_schema_extra=validated_by(
-            one_of(ACTIONS), between("timeout", "1s", "24h"), between("expiresAfter", "1s", "720h")
-        )
-    )
+
+class BaseStep(Model):
+    """What every step has, wherever it stands."""
 
     name: Label
     """Name of the step, unique in the Incident: it is in status, Events and logs."""
@@ -96,8 +94,6 @@ class Step(Model):
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"
     """How long the world may take to follow before the step has failed, between 1s and 24h."""
-    on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
-    """What happens when the step fails: Halt and wait for a person, Continue with the next, or Release all."""
     release: Literal["OnResolve", "Manual", "Never"] | None = None
     """When what it did goes back: OnResolve, Manual (by spec.release or deletion), Never. Default: the action's."""
     expires_after: Duration | None = None
@@ -118,6 +114,15 @@ class Step(Model):
         check_between("timeout", self.timeout, 1, DAY_SECONDS)
         check_between("expiresAfter", self.expires_after, 1, 30 * DAY_SECONDS)
         return self
+
+
+class Step(BaseStep):
+    """One thing to do: a name, exactly one action, and what to do it to."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(*STEP_RULES))
+
+    on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
+    """What happens when the step fails: Halt and wait for a person, Continue with the next, or Release all."""
 
 
 Steps = Annotated[list[Step], Field(max_length=32)]

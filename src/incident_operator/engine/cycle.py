@@ -21,6 +21,7 @@ from incident_operator.engine import (
     resting,
     restoring,
     stepping,
+    tiers,
     verifying,
     wishes,
 )
@@ -239,7 +240,9 @@ class Engine:
         case.change(asked=case.wishes.asked)
         if asked != record.handled_request and record.plan_basis == case.wishes.basis and is_recovering(record):
             # A recovery that has begun is gone on with where it halted: planned anew it would stop what is up again.
-            case.record = resumed(dataclasses.replace(case.record, generation=generation, handled_request=asked))
+            case.record = resumed(
+                dataclasses.replace(case.record, generation=generation, handled_request=asked), case.stamp
+            )
             case.note("Resumed", "the steps that had failed are tried again")
         elif record.plan_basis != case.wishes.basis or asked != record.handled_request:
             if case.wishes.suspend:
@@ -291,6 +294,9 @@ class Engine:
             return None
         while True:
             move = next_move(case.record, has_checks=bool(case.wishes.checks), release_asked=False)
+            if move.kind == "skip":
+                tiers.skip(case, move.steps)
+                continue
             if move.kind == "intend":
                 pause = await self._confirmer.pause(case) or await self._gate.check(case)
                 if pause is not None:
@@ -321,8 +327,7 @@ class Engine:
                     self._follow(Key(case.meta["namespace"], case.meta["name"]), case.record.account)
                     return self._look_delay(case, steps)
             case "fail":
-                step = steps[0]
-                await endings.fail(case, self._actions, self._metrics, step.name, step.on_failure)
+                await endings.fail(case, self._actions, self._metrics, steps)
             case "verify":
                 if not await self._verify(case):
                     return self._settings.look_check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -23,6 +23,7 @@ from incident_operator.engine import (
     stepping,
     tiers,
     verifying,
+    waking,
     wishes,
 )
 from incident_operator.engine.case import Case, Memory
@@ -64,7 +65,7 @@ class Engine:
         metrics: Metrics,
         wake: Callable[[Key], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
-        follow: Callable[[Key, str], None] = lambda *_: None,
+        follow: Callable[[Key, str, Collection[str]], None] = lambda *_: None,
         namespaces: Sequence[str] = (),
         triager: Triager | None = None,
         confirmer: Confirmer | None = None,
@@ -73,8 +74,8 @@ class Engine:
         """Work on a cluster with a repertoire.
 
         ``wake`` is told of Incidents that need wait no longer; ``is_busy`` whether others wait for their turn:
-        then book-keeping waits until they are contained. ``follow`` is told, with the ServiceAccount, of those
-        that wait for the world to move.
+        then book-keeping waits until they are contained. ``follow`` is told, with the ServiceAccount and the
+        kinds they ask for, of those that wait for the world to move.
         """
         self._cluster = cluster
         self._actions = actions
@@ -324,7 +325,8 @@ class Engine:
             case "settle":
                 reader = self._lists.settling(case.hands, case.record.account)
                 if not await stepping.settle(case, reader, steps, self._actions, self._checks, self._metrics):
-                    self._follow(Key(case.meta["namespace"], case.meta["name"]), case.record.account)
+                    key = Key(case.meta["namespace"], case.meta["name"])
+                    self._follow(key, case.record.account, waking.asked_for(case.record, steps))
                     return self._look_delay(case, steps)
             case "fail":
                 await endings.fail(case, self._actions, self._metrics, steps)

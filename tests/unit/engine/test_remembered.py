@@ -38,9 +38,7 @@ def of_web(autoscaler: dict[str, Any]) -> dict[str, Any]:
 
 
 def specs(app: Application) -> dict[str, Any]:
-    return {
-        name: copy.deepcopy(app.fake.objects[kind, namespace, name]["spec"]) for kind, namespace, name in REMEMBERED
-    }
+    return {name: copy.deepcopy(app.fake.at(kind, name)["spec"]) for kind, name in REMEMBERED}
 
 
 def replicas(app: Application) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +45,9 @@ class Application:
     """API groups that are served besides those that every cluster has."""
     checks: Mapping[str, Check] = dataclasses.field(default_factory=dict)
     """Checks in place of those of their names."""
+    settings: EngineSettings = dataclasses.field(default_factory=EngineSettings)
+    follow: Callable[[Key, str, Collection[str]], None] = lambda *_: None
+    """Told when it waits for the world to move."""
 
     def __post_init__(self) -> None:
         self.now = SINCE
@@ -80,9 +83,10 @@ class Application:
             self.fake,
             actions=ACTIONS,
             checks={**CHECKS, **self.checks},
-            settings=EngineSettings(),
+            settings=self.settings,
             clock=lambda: self.now,
             metrics=Metrics(),
+            follow=self.follow,
         )
 
     async def look(self, times: int = 1, *, restarting: bool = False, apart: float = 1) -> None:
@@ -94,9 +98,13 @@ class Application:
             with contextlib.suppress(Waiting):
                 await self.engine.step(self.key)
             self.log += [(name, self.count(name)) for name in TIERS if self.count(name) != before[name]]
-            for name in TIERS:
-                self._settle(KINDS.get(name, "Deployment"), name)
+            self.settle()
             self.now += timedelta(seconds=apart)
+
+    def settle(self) -> None:
+        """The controllers do what they do."""
+        for name in TIERS:
+            self._settle(KINDS.get(name, "Deployment"), name)
 
     def _settle(self, kind: str, name: str) -> None:
         """What the controllers do: as many pods as asked for, ready unless the workload is broken."""

@@ -21,6 +21,7 @@ STEPS = (
     {"rolloutRestart": {}},
     {"pauseAutoscaling": {}},
     {"suspend": {}, "targets": [{"kind": "CronJob", "name": "nightly"}]},
+    {"resume": {}, "targets": [{"kind": "CronJob", "name": "nightly"}]},
     {"runJob": {"cronJob": "nightly"}},
     {"snapshotVolumes": {"className": "csi"}},
     {"restore": {"volume": {"claim": "data", "snapshot": "nightly", "maxAge": "24h"}}},

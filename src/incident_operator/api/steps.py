@@ -14,6 +14,7 @@ from incident_operator.api.actions import (
     Isolate,
     PauseAutoscaling,
     Restore,
+    Resume,
     RolloutRestart,
     RolloutUndo,
     RunJob,
@@ -42,6 +43,7 @@ KINDS = {
     "isolate": (*WORKLOADS, "Pod"),
     "rolloutRestart": WORKLOADS,
     "suspend": ("CronJob", "Job"),
+    "resume": ("CronJob", "Job"),
     "pauseAutoscaling": ("Deployment", "StatefulSet"),
     "snapshotVolumes": ("Deployment", "StatefulSet", "Pod"),
     "failover": ("Deployment", "StatefulSet", "Cluster"),
@@ -53,6 +55,7 @@ ACTIONS = (
     "isolate",
     "rolloutRestart",
     "suspend",
+    "resume",
     "pauseAutoscaling",
     "runJob",
     "snapshotVolumes",
@@ -80,6 +83,8 @@ class BaseStep(Model):
     """Replace the pods of a Deployment, StatefulSet or DaemonSet by new ones. Nothing goes back."""
     suspend: Suspend | None = None
     """Suspend a CronJob or Job. Goes back when the Incident is resolved."""
+    resume: Resume | None = None
+    """Resume a CronJob or Job that somebody had suspended. It is not suspended again."""
     pause_autoscaling: PauseAutoscaling | None = None
     """Hold the autoscalers of a Deployment or StatefulSet. Goes back when the Incident is resolved."""
     run_job: RunJob | None = None

@@ -46,6 +46,7 @@ async def fail(case: Case, actions: Actions, metrics: Metrics, steps: Sequence[P
         step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
     elif on_failure == "Rollback":
         tier = next((planned.tier for planned in case.record.plan if planned.name == name), "")
+        await case.save()  # why it failed is on record before anything is taken back: a new process goes on from that
         told = await rollback.roll_back(case, actions, tier)
         step = dataclasses.replace(step, message=f"{step.message}; {told}")
     await halt(case, step.reason or "StepFailed", f"step {name}: {step.message}", metrics)

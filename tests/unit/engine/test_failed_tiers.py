@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from incident_operator.faults import Waiting
 from unit.actions.restoring import cron_job
 from unit.engine.test_recovery import BACK, STOPPED
-from unit.engine.tiered import LONG, TIERS, Application, end_job, recovering
+from unit.engine.tiered import LONG, TIERS, Application, end_job, recovering, until
 
 HALF_AN_HOUR = 1800
 JOB = "check"
@@ -111,6 +115,26 @@ async def test_a_tier_that_fails_its_gates_is_stopped_again_by_a_rollback() -> N
     await app.change(cancel=True)
     await app.look(5)
     assert {name: app.count(name) for name in TIERS} == dict.fromkeys(TIERS, 2)
+
+
+@pytest.mark.parametrize("nth", range(1, 6))
+async def test_a_process_that_dies_in_the_middle_of_a_rollback_is_followed_by_one_that_finishes_it(nth: int) -> None:
+    steps = [{"name": "apart", "isolate": {}, "targets": [{"kind": "Deployment", "name": "stats"}]}]
+    app = recovering(onFailure="Rollback", timeout="20s", steps=steps, broken={"api"})
+    await until(app, lambda: app.tiers.get("api") == "Restoring" and app.count("api") == 2)
+    app.now += timedelta(seconds=30)
+    app.fake.fail(Waiting("ApiUnreachable", "gone", delay=timedelta(0)), nth=nth, of=lambda call: call.verb != "get")
+    for _ in range(10):
+        app.restart()
+        await app.look()
+    assert app.ready == "TimedOut"
+    assert "not settled within 20 s of the start of tier api" in app.said
+    assert (policies(app), app.count("api"), "Deployment/api" in app.held) == ([], 0, True)
+    app.broken.clear()
+    await app.ask_again("2026-11-23T11:00:00Z")
+    await app.look(LONG)
+    assert app.tiers == dict.fromkeys(TIERS.values(), "Up")
+    assert policies(app)
 
 
 async def test_a_process_that_dies_after_a_rollback_goes_on_as_if_it_had_not() -> None:

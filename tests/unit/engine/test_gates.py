@@ -68,6 +68,22 @@ async def test_a_gate_sees_the_job_that_its_own_tier_has_run() -> None:
     assert "has completed" in app.step("gates-api")["gates"][0]["message"]
 
 
+async def test_a_job_of_the_tier_still_counts_when_a_person_has_asked_to_go_on() -> None:
+    gates = [{"name": "integrity", "job": {"cronJob": JOB}}]
+    gates += [{"name": "answers", "http": {"service": "api", "port": "http", "path": "/"}}]
+    steps = [{"name": "check", "runJob": {"cronJob": JOB}}]
+    app = recovering(steps=steps, gates=gates, timeout="20s", others=[cron_job(JOB)])
+    app.fake.network.answers["shop", "api"] = (503, 3)
+    await app.look(30)
+    end_job(app, JOB, "Complete")
+    await app.look(LONG)
+    assert app.ready == "GateFailed"
+    app.fake.network.answers["shop", "api"] = (200, 3)
+    await app.ask_again("2026-11-23T12:00:00Z")
+    await app.look(LONG)
+    assert app.ready == "Resolved", app.said
+
+
 async def test_errors_logged_while_tiers_come_up_count_in_the_standard_verification() -> None:
     logs = Looking()
     app = recovering(standard=True, checks={"logs": logs})

@@ -13,6 +13,8 @@ RESUMED = "resumed"
 """The timer of when a person asked last that a recovery which had halted goes on."""
 SINCE_BEGUN = frozenset({"job"})
 """Checks that look for what the tier itself has made, in an earlier try, too."""
+OF_THE_WHOLE_WAY = frozenset({"logs"})
+"""Checks over all tiers that count what happened while these came up; others see them as they are since then."""
 
 
 def is_stop(step: PlannedStep, plan: Iterable[PlannedStep]) -> bool:
@@ -60,11 +62,13 @@ def clock_of(record: Record, step: PlannedStep) -> str:
 def looked_from(record: Record, step: PlannedStep, check: str) -> str:
     """The instant that a gate's look into the past begins at; empty: its step has not begun.
 
-    That is when its tier was begun to be brought back, and for the gates over all tiers when the first one
-    was. What went wrong before a person put it right and asked to go on counts no more; a Job that was made
+    That is when its tier was begun to be brought back, and for errors in the logs of all tiers when the first
+    one was. What went wrong before a person put it right and asked to go on counts no more; a Job that was made
     before that still does.
     """
-    begun = first_start(record, bringing(record.plan, step.tier)) or record.step(step.name).started_at
+    own = record.step(step.name).started_at
+    is_whole = bool(step.tier) or check in OF_THE_WHOLE_WAY
+    begun = first_start(record, bringing(record.plan, step.tier)) or own if is_whole else own
     return begun if check in SINCE_BEGUN else begun and max(begun, record.timers.get(RESUMED, ""))
 
 

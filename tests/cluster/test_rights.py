@@ -196,6 +196,8 @@ async def test_an_action_needs_exactly_its_declared_rights(
 ) -> None:
     action = ACTIONS[name]
     world = build(namespace)
+    if name == "resume":
+        namespace("patch", "cronjob/nightly", "job/once", "-p", '{"spec":{"suspend":true}}')
     who: Accounts = await accounts(cluster, namespace, action.rules)
     occasion = Occasion(namespace.name, "rights", "uid-of-the-incident", "step")
     trial = Trial(action, targets_of(action, world), occasion, datetime.now(UTC))
@@ -220,6 +222,8 @@ async def test_a_check_needs_exactly_its_declared_rights(
     kinds = {"rollout": ("Deployment", "StatefulSet", "DaemonSet")}.get(name, PODS)
     # One target at a time: a check says no more than that it could not see, and why.
     groups = [()] if name in ("http", "tcp", "job", "confirm") else [(world[kind],) for kind in kinds]
+    if name == "podsReady":  # a right is asked for before it is known whether the kind is served
+        groups.append((Ref("Cluster", "pg", namespace.name),))
 
     async def words(hands: Gateway) -> set[str]:
         found = [

@@ -21,6 +21,7 @@ STEPS = (
     {"rolloutRestart": {}},
     {"pauseAutoscaling": {}},
     {"suspend": {}, "targets": [{"kind": "CronJob", "name": "nightly"}]},
+    {"resume": {}, "targets": [{"kind": "CronJob", "name": "nightly"}]},
     {"runJob": {"cronJob": "nightly"}},
     {"snapshotVolumes": {"className": "csi"}},
     {"restore": {"volume": {"claim": "data", "snapshot": "nightly", "maxAge": "24h"}}},
@@ -156,6 +157,7 @@ def _recovery_plans() -> list[dict[str, Any]]:
         {"kind": "Deployment", "name": "web", "replicas": 2, "after": ["db"]},
         {"kind": "StatefulSet", "name": "db"},
     ]
+    of_tier = {key: value for key, value in COMMON.items() if key != "onFailure"}  # which is the tier's
     by_label = {"tiers": [{"name": "api", "selector": {"app": "api"}, "approval": "None"}]}
     return [by_label] + [
         {
@@ -165,7 +167,7 @@ def _recovery_plans() -> list[dict[str, Any]]:
                     "name": "database",
                     "workloads": workloads,
                     "quiesce": False,
-                    "steps": [{"name": "first", **COMMON, **step}, {"name": "second", **STEPS[2]}],
+                    "steps": [{"name": "first", **of_tier, **step}, {"name": "second", **STEPS[2]}],
                     "gates": [{"name": "up", "targets": [TARGET], "for": "10s", **check}, {"name": "o", "rollout": {}}],
                     "timeout": "10m",
                     "expected": "1m",

@@ -130,6 +130,10 @@ BAD = {
     "unknown-field": ({"tiers": [{"name": "api", "gate": []}]}, ["unknown field", "gate"]),
     "no-check": ({"tiers": [{"name": "api", "gates": [{"name": "up"}]}]}, ["exactly one of"]),
     "no-action": ({"tiers": [{"name": "api", "steps": [{"name": "x"}]}]}, ["exactly one of"]),
+    "step-failure": (
+        {"tiers": [{"name": "api", "steps": [{"name": "x", "rolloutUndo": {}, "onFailure": "Continue"}]}]},
+        ["steps[0].onFailure", "onFailure belongs to the tier"],
+    ),
     "timeout": ({"tiers": [{"name": "api", "timeout": "25h"}]}, ["timeout must be between 1s and 24h"]),
     "on-failure": ({"tiers": [{"name": "api", "onFailure": "Release"}]}, ["onFailure", "Unsupported value"]),
 }

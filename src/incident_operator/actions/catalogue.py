@@ -10,6 +10,7 @@ from incident_operator.actions.failover import Failover
 from incident_operator.actions.isolate import Isolate
 from incident_operator.actions.pause_autoscaling import PauseAutoscaling
 from incident_operator.actions.restore import Restore
+from incident_operator.actions.resume import Resume
 from incident_operator.actions.rollout_restart import RolloutRestart
 from incident_operator.actions.rollout_undo import RolloutUndo
 from incident_operator.actions.run_job import RunJob
@@ -23,6 +24,7 @@ _ALL: tuple[Action, ...] = (
     Isolate(),
     RolloutRestart(),
     Suspend(),
+    Resume(),
     PauseAutoscaling(),
     RunJob(),
     SnapshotVolumes(),

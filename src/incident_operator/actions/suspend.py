@@ -68,26 +68,23 @@ class Suspend:
         """One field; nothing where it is suspended already, or over."""
         thing = await reader.get(target.kind, target.namespace, target.name)
         guards.refuse_protected(VERB, thing)
-        owner = controller_of(thing) or {}
-        # A CronJob makes and deletes its Jobs, and never changes one.
-        if (thing["kind"], owner.get("kind")) != ("Job", "CronJob"):
-            guards.refuse_controlled(VERB, thing)
+        refuse_controlled(VERB, thing)
         if thing["kind"] == "CronJob":
             return (_change(thing, notes=_cron_notes(thing)),)
-        ended = _ended(thing)
+        ended = ended_how(thing)
         if ended:
-            return (_over(thing, ended),)
+            return (over(VERB, thing, ended),)
         return (_of_job(thing, await _pods(reader, thing)),)
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
         """By the one field, which is either so or not."""
         if not is_there(change.target, current) or current is None:
             return Standing.GONE
-        return Standing.AFTER if _is_suspended(current) == bool(change.after["suspend"]) else Standing.BEFORE
+        return Standing.AFTER if is_suspended(current) == bool(change.after["suspend"]) else Standing.BEFORE
 
     def undo(self, change: Change, current: Manifest) -> Request | None:  # noqa: ARG002 - part of the contract
         """The field as it was, absent if it was."""
-        return None if change.request is None else patch(change.target, _swap(change.after, change.before))
+        return None if change.request is None else patch(change.target, swapped(change.after, change.before))
 
     def back(self, change: Change) -> Change | None:
         """From suspended to what was before; what was suspended by somebody else stays so."""
@@ -97,11 +94,11 @@ class Suspend:
         return Change(
             key=change.key,
             target=change.target,
-            request=patch(change.target, _swap(new, old)),
+            request=patch(change.target, swapped(new, old)),
             before=new,
             after=old,
             summary=f"{change.target.kind} {change.target.name}: resume, as before",
-            notes=_on_resume(change.target.kind, old),
+            notes=on_resume(change.target.kind, old),
         )
 
     async def settle(
@@ -134,18 +131,26 @@ class Suspend:
         return await _job_said(reader, current)
 
 
-def _is_suspended(thing: Manifest) -> bool:
+def refuse_controlled(verb: str, thing: Manifest) -> None:
+    """Raise Refused for what something else sets again; a CronJob makes and deletes its Jobs, and never changes one."""
+    owner = controller_of(thing) or {}
+    if (thing["kind"], owner.get("kind")) != ("Job", "CronJob"):
+        guards.refuse_controlled(verb, thing)
+
+
+def is_suspended(thing: Manifest) -> bool:
+    """Whether it is suspended now."""
     return bool(thing["spec"].get("suspend"))
 
 
-def _swap(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
+def swapped(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
     """From exactly one value of the field to the other; None is absent."""
     return swap(FIELD, old["suspend"], new["suspend"])
 
 
 def _change(thing: Manifest, *, notes: Sequence[str] = (), going: int = 0) -> Change:
     """The write of the field; ``going`` is how many pods are deleted for it."""
-    ref, already = ref_of(thing), _is_suspended(thing)
+    ref, already = ref_of(thing), is_suspended(thing)
     key, text = f"{ref.kind}/{ref.name}", f"{ref.kind} {ref.name}"
     before = {"suspend": thing["spec"].get("suspend")}
     if ref.kind == "CronJob":
@@ -156,11 +161,11 @@ def _change(thing: Manifest, *, notes: Sequence[str] = (), going: int = 0) -> Ch
     return Change(
         key=key,
         target=ref,
-        request=patch(ref, _swap(before, {"suspend": True})),
+        request=patch(ref, swapped(before, {"suspend": True})),
         before=before,
         after={"suspend": True},
         summary=f"{text}: suspend",
-        notes=(*notes, *_on_resume(ref.kind, before), *guards.gitops_notes(thing)),
+        notes=(*notes, *on_resume(ref.kind, before), *guards.gitops_notes(thing)),
         traits=("Destructive",) if going else (),
         reach=Reach(key, selector, "removed", going) if going else None,
     )
@@ -177,14 +182,14 @@ def _of_job(job: Manifest, pods: Sequence[Manifest]) -> Change:
     return _change(job, notes=notes, going=going)
 
 
-def _over(job: Manifest, ended: str) -> Change:
-    """Nothing is left to suspend."""
+def over(verb: str, job: Manifest, ended: str) -> Change:
+    """Nothing is left to suspend, or to resume."""
     ref, now = ref_of(job), job["spec"].get("suspend")
-    text = f"{ref.kind} {ref.name}: {ended}; nothing to suspend"
+    text = f"{ref.kind} {ref.name}: {ended}; nothing to {verb}"
     return Change(f"{ref.kind}/{ref.name}", ref, None, {"suspend": now}, {"suspend": now, "over": True}, text)
 
 
-def _ended(job: Manifest) -> str:
+def ended_how(job: Manifest) -> str:
     """How a Job ended; empty as long as it has not."""
     conditions = (job.get("status") or {}).get("conditions") or ()
     return next((ENDS[each["type"]] for each in conditions if each["type"] in ENDS and each["status"] == "True"), "")
@@ -201,7 +206,7 @@ def _running(cron_job: Manifest) -> list[str]:
     return [str(each.get("name")) for each in (cron_job.get("status") or {}).get("active") or ()]
 
 
-def _on_resume(kind: str, before: Mapping[str, Any]) -> tuple[str, ...]:
+def on_resume(kind: str, before: Mapping[str, Any]) -> tuple[str, ...]:
     """What happens when it goes on (kubernetes ``pkg/controller/cronjob/utils.go``, mostRecentScheduleTime)."""
     if kind != "CronJob":
         return ("when it is resumed it starts new pods, and activeDeadlineSeconds counts from then",)
@@ -224,7 +229,7 @@ async def _pods(reader: Reader, job: Manifest) -> list[Manifest]:
 
 
 def _cron_said(cron_job: Manifest) -> str:
-    if not _is_suspended(cron_job):
+    if not is_suspended(cron_job):
         return "starts Jobs again"
     running = _running(cron_job)
     return f"starts no more Jobs; {_few(running)} still running" if running else "starts no more Jobs"
@@ -232,12 +237,12 @@ def _cron_said(cron_job: Manifest) -> str:
 
 async def _job_said(reader: Reader, job: Manifest) -> Settlement:
     """Whether the controller has seen it, which it says in a condition, and whether the pods have followed."""
-    name, ended = job["metadata"]["name"], _ended(job)
+    name, ended = job["metadata"]["name"], ended_how(job)
     if ended:
         return settled(f"{name}: {ended} meanwhile")
     conditions = (job.get("status") or {}).get("conditions") or ()
     seen = any(each["type"] == "Suspended" and each["status"] == "True" for each in conditions)
-    if seen is not _is_suspended(job):
+    if seen is not is_suspended(job):
         return pending(f"{name}: the controller has not seen the change yet")
     if not seen:
         return settled(f"{name}: goes on")

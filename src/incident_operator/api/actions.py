@@ -53,6 +53,10 @@ class Suspend(Model):
     """Let a CronJob start no more Jobs, or a Job no more pods; suspending a Job deletes the pods it has."""
 
 
+class Resume(Model):
+    """Let a CronJob start Jobs again, or a Job its pods; for one that was suspended before the Incident."""
+
+
 class PauseAutoscaling(Model):
     """Hold the autoscalers of the targets to the replicas there are now."""
 

@@ -120,6 +120,8 @@ KINDS = (
             _column("Targets", ".status.summary", "What it is about"),
             _column("Age", ".metadata.creationTimestamp", "Since when it is there", kind="date"),
             _column("Tiers", ".status.recovery.summary", "How many tiers are back, and which one is next", 1),
+            _column("Elapsed", ".status.recovery.since", "How long that tier has been on its way", 1, "date"),
+            _column("Expected", ".status.recovery.expected", "How long it usually takes", 1),
             _column("ID", ".status.id", "The number to say on the phone", 1),
             _column("Mode", ".spec.mode", "How far it may go", 1),
             _column("Plan", ".status.plan.hash", "Names the plan", 1),

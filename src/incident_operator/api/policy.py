@@ -25,6 +25,7 @@ ActionName = Literal[
     "isolate",
     "rolloutRestart",
     "suspend",
+    "resume",
     "pauseAutoscaling",
     "runJob",
     "snapshotVolumes",

@@ -22,7 +22,9 @@ from incident_operator.api.schema import (
     check_between,
     validated_by,
 )
-from incident_operator.api.steps import Step
+from incident_operator.api.steps import STEP_RULES, BaseStep
+
+STEP_FAILURE = "onFailure belongs to the tier: a step of a tier fails as its tier does, so take it away here"
 
 TIER_NAME = StringConstraints(max_length=32)
 
@@ -56,6 +58,25 @@ class Workload(Model):
         return self
 
 
+class TierStep(BaseStep):
+    """One thing to do to bring a tier back: a name, exactly one action, and what to do it to."""
+
+    on_failure: Literal["Halt", "Continue", "Release"] | None = None
+    """Not to be set: what happens when it fails is said by onFailure of the tier."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            *STEP_RULES, Rule(rule="!has(self.onFailure)", message=STEP_FAILURE, field_path=".onFailure")
+        )
+    )
+
+    @model_validator(mode="after")
+    def _fails_as_its_tier(self) -> Self:
+        if self.on_failure is not None:
+            raise ValueError(STEP_FAILURE)
+        return self
+
+
 class Tier(Model):
     """One tier: what belongs to it, how it is brought back, and what must be true before the next one begins."""
 
@@ -67,18 +88,19 @@ class Tier(Model):
     """Labels of the workloads. Default: incident-operator.dev/tier with the name of the tier."""
     quiesce: bool | None = None
     """Stop it before the tiers below it are brought back, from the top down. Default: all tiers but the first."""
-    steps: Annotated[list[Step], Field(max_length=8)] | None = None
+    steps: Annotated[list[TierStep], Field(max_length=8)] | None = None
     """What to do to bring it back, before what was stopped is started again, as in an Incident: restore, failover, \
-rolloutUndo, rolloutRestart, scale, runJob. Default: nothing but starting it."""
+rolloutUndo, rolloutRestart, scale, resume, runJob. Each has a timeout of its own. Default: nothing but starting it."""
     gates: Annotated[list[Gate], Field(max_length=16)] | None = None
-    """What must be true before the next tier begins. Default: its rollouts are finished and its pods are ready."""
+    """What must be true before the next tier begins. Default: its rollouts are finished, its pods are ready, its \
+CloudNativePG clusters are healthy."""
     timeout: Duration = "10m"
-    """How long the tier may take to pass its gates once it was started, between 1s and 24h."""
+    """How long the tier may take from the start of its first workload until its gates hold, between 1s and 24h."""
     expected: Duration | None = None
     """How long it usually takes, to tell people whether it is late."""
     on_failure: Literal["Halt", "Continue", "Rollback"] = "Halt"
-    """What happens when it fails: Halt and wait for a person, Continue with the next tier, or Rollback what its \
-steps did and then halt."""
+    """What happens when it fails: Halt and wait for a person; Continue with the next tier, leave out the rest of \
+this one and halt when the others are up; or Rollback what its steps did, leave it stopped as before, and halt."""
     approval: Literal["None", "Required"] = "None"
     """Whether a person must say that it may begin, by its name in spec.confirmed of the Incident."""
 

@@ -333,6 +333,10 @@ class RecoveryStatus(Model):
 
     summary: Text
     """How many tiers are back, and which one is next."""
+    since: Instant | None = None
+    """When bringing back the tier that is on its way now began."""
+    expected: Word | None = None
+    """How long that one usually takes, like 1m30s."""
     tiers: Annotated[list[TierStatus], Field(max_length=16)]
     """The tiers, in the order they come back."""
 
@@ -367,7 +371,8 @@ class IncidentStatus(Model):
     timeline: Annotated[list[TimelineItem], Field(max_length=200)] | None = None
     """What happened, in order."""
     timers: Timers | None = None
-    """When it was detected, contained, mitigated, recovered and resolved (RFC 3339, UTC)."""
+    """When it was detected, contained, mitigated, recovered and resolved, and when a recovery that had halted was \
+asked last to go on (RFC 3339, UTC)."""
     asked: Word | None = None
     """Names what the spec asks for: alerts that come and go, and other words for people, do not change it."""
     overdue: Annotated[list[Word], Field(max_length=8)] | None = None

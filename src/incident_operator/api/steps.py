@@ -14,6 +14,7 @@ from incident_operator.api.actions import (
     Isolate,
     PauseAutoscaling,
     Restore,
+    Resume,
     RolloutRestart,
     RolloutUndo,
     RunJob,
@@ -42,6 +43,7 @@ KINDS = {
     "isolate": (*WORKLOADS, "Pod"),
     "rolloutRestart": WORKLOADS,
     "suspend": ("CronJob", "Job"),
+    "resume": ("CronJob", "Job"),
     "pauseAutoscaling": ("Deployment", "StatefulSet"),
     "snapshotVolumes": ("Deployment", "StatefulSet", "Pod"),
     "failover": ("Deployment", "StatefulSet", "Cluster"),
@@ -53,6 +55,7 @@ ACTIONS = (
     "isolate",
     "rolloutRestart",
     "suspend",
+    "resume",
     "pauseAutoscaling",
     "runJob",
     "snapshotVolumes",
@@ -61,14 +64,12 @@ ACTIONS = (
 )
 
 
-class Step(Model):
-    """One thing to do: a name, exactly one action, and what to do it to."""
+STEP_RULES = (one_of(ACTIONS), between("timeout", "1s", "24h"), between("expiresAfter", "1s", "720h"))
+"""What holds for every step."""
 
-    model_config = ConfigDict(
-        json_schema_extra=validated_by(
-            one_of(ACTIONS), between("timeout", "1s", "24h"), between("expiresAfter", "1s", "720h")
-        )
-    )
+
+class BaseStep(Model):
+    """What every step has, wherever it stands."""
 
     name: Label
     """Name of the step, unique in the Incident: it is in status, Events and logs."""
@@ -82,6 +83,8 @@ class Step(Model):
     """Replace the pods of a Deployment, StatefulSet or DaemonSet by new ones. Nothing goes back."""
     suspend: Suspend | None = None
     """Suspend a CronJob or Job. Goes back when the Incident is resolved."""
+    resume: Resume | None = None
+    """Resume a CronJob or Job that somebody had suspended. It is not suspended again."""
     pause_autoscaling: PauseAutoscaling | None = None
     """Hold the autoscalers of a Deployment or StatefulSet. Goes back when the Incident is resolved."""
     run_job: RunJob | None = None
@@ -96,8 +99,6 @@ class Step(Model):
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"
     """How long the world may take to follow before the step has failed, between 1s and 24h."""
-    on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
-    """What happens when the step fails: Halt and wait for a person, Continue with the next, or Release all."""
     release: Literal["OnResolve", "Manual", "Never"] | None = None
     """When what it did goes back: OnResolve, Manual (by spec.release or deletion), Never. Default: the action's."""
     expires_after: Duration | None = None
@@ -118,6 +119,15 @@ class Step(Model):
         check_between("timeout", self.timeout, 1, DAY_SECONDS)
         check_between("expiresAfter", self.expires_after, 1, 30 * DAY_SECONDS)
         return self
+
+
+class Step(BaseStep):
+    """One thing to do: a name, exactly one action, and what to do it to."""
+
+    model_config = ConfigDict(json_schema_extra=validated_by(*STEP_RULES))
+
+    on_failure: Literal["Halt", "Continue", "Release"] = "Halt"
+    """What happens when the step fails: Halt and wait for a person, Continue with the next, or Release all."""
 
 
 Steps = Annotated[list[Step], Field(max_length=32)]

@@ -1,4 +1,8 @@
-"""``podsReady``: the targets' pods are ready, and none of those counted has just restarted."""
+"""``podsReady``: the targets' pods are ready, and none of those counted has just restarted.
+
+Of a CloudNativePG ``Cluster`` its operator tells more than its pods do: it is ready when that calls it healthy
+(cloudnative-pg ``api/v1/cluster_types.go``, ``PhaseHealthy``) and as many instances as asked for are.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from incident_operator.planning.rights import Rule
 from incident_operator.planning.rollouts import is_ready, parsed, replicas_of, troubles
 from incident_operator.planning.selectors import is_finished, is_leaving, pods_of
 
+CLUSTER = "Cluster"
+HEALTHY = "Cluster in healthy state"
 STEADY = timedelta(seconds=30)
 """A container that was restarted less long ago than this may be in a crash loop, ready between two crashes."""
 
@@ -26,6 +32,10 @@ class Group:
 
     pods: tuple[Manifest, ...]
     wanted: int
+    ready: int = 0
+    """How many are ready as its own operator counts them."""
+    unwell: str = ""
+    """What its own operator says against it; empty: nothing."""
 
 
 def _now() -> datetime:
@@ -40,6 +50,7 @@ class PodsReady:
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("get",), "read how many pods there are to be"),
         Rule("", ("pods",), ("get", "list"), "read whether they are ready"),
+        Rule("postgresql.cnpg.io", ("clusters",), ("get",), "read whether a database is healthy, where it is there"),
     )
     asks: ClassVar[tuple[Rule, ...]] = ()
 
@@ -65,7 +76,10 @@ class PodsReady:
         except Fault as fault:
             return unseen(fault)
         pods = {pod["metadata"]["uid"]: pod for group in groups for pod in group.pods}
-        return _judge(list(pods.values()), minimum, sum(group.wanted for group in groups), self.clock())
+        counts = sum(group.wanted for group in groups), sum(group.ready for group in groups)
+        found = _judge(list(pods.values()), minimum, *counts, self.clock())
+        unwell = "; ".join(group.unwell for group in groups if group.unwell)
+        return Finding(Verdict.FAIL, f"{unwell}; {found.message}") if unwell else found
 
 
 async def _group(reader: Reader, target: Ref) -> Group:
@@ -73,6 +87,9 @@ async def _group(reader: Reader, target: Ref) -> Group:
     thing = await reader.get(target.kind, target.namespace, target.name)
     if target.kind == "Pod":
         return Group(() if is_finished(thing) or is_leaving(thing) else (thing,), 1)
+    if target.kind == CLUSTER:
+        ready = (thing.get("status") or {}).get("readyInstances") or 0
+        return Group((), thing["spec"].get("instances") or 1, ready, _unwell(thing))
     if target.kind == "DaemonSet":
         wanted = (thing.get("status") or {}).get("desiredNumberScheduled") or 0
     else:
@@ -81,10 +98,19 @@ async def _group(reader: Reader, target: Ref) -> Group:
     return Group(tuple(pod for pod in found if not is_leaving(pod)), wanted)
 
 
-def _judge(pods: list[Manifest], minimum: int | None, wanted: int, now: datetime) -> Finding:
+def _unwell(cluster: Manifest) -> str:
+    """What CloudNativePG says against a Cluster; empty: it is healthy."""
+    status = cluster.get("status") or {}
+    phase = status.get("phase") or "no phase yet"
+    why = f" ({status['phaseReason']})" if status.get("phaseReason") else ""
+    return "" if phase == HEALTHY else f"Cluster {cluster['metadata']['name']}: {phase}{why}"
+
+
+def _judge(pods: list[Manifest], minimum: int | None, wanted: int, counted: int, now: datetime) -> Finding:
+    """What the pods say, with those ``counted`` as ready by another operator."""
     ready = [pod for pod in pods if is_ready(pod)]
     restarted = [pod["metadata"]["name"] for pod in ready if just_restarted(pod, now)]
-    good = len(ready) - len(restarted)
+    good = len(ready) - len(restarted) + counted
     enough = max(wanted, len(pods), 1) if minimum is None else minimum
     if good >= enough:
         return Finding(Verdict.PASS, f"{good} pods are ready, {enough} are enough")

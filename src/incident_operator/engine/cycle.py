@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -21,7 +21,9 @@ from incident_operator.engine import (
     resting,
     restoring,
     stepping,
+    tiers,
     verifying,
+    waking,
     wishes,
 )
 from incident_operator.engine.case import Case, Memory
@@ -64,7 +66,7 @@ class Engine:
         metrics: Metrics,
         wake: Callable[[Key], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
-        follow: Callable[[Key, str], None] = lambda *_: None,
+        follow: Callable[[Key, str, Collection[str]], None] = lambda *_: None,
         namespaces: Sequence[str] = (),
         triager: Triager | None = None,
         confirmer: Confirmer | None = None,
@@ -74,8 +76,8 @@ class Engine:
         """Work on a cluster with a repertoire.
 
         ``wake`` is told of Incidents that need wait no longer; ``is_busy`` whether others wait for their turn:
-        then book-keeping waits until they are contained. ``follow`` is told, with the ServiceAccount, of those
-        that wait for the world to move.
+        then book-keeping waits until they are contained. ``follow`` is told, with the ServiceAccount and the
+        kinds they ask for, of those that wait for the world to move.
         """
         self._cluster = cluster
         self._actions = actions
@@ -241,7 +243,9 @@ class Engine:
         case.change(asked=case.wishes.asked)
         if asked != record.handled_request and record.plan_basis == case.wishes.basis and is_recovering(record):
             # A recovery that has begun is gone on with where it halted: planned anew it would stop what is up again.
-            case.record = resumed(dataclasses.replace(case.record, generation=generation, handled_request=asked))
+            case.record = resumed(
+                dataclasses.replace(case.record, generation=generation, handled_request=asked), case.stamp
+            )
             case.note("Resumed", "the steps that had failed are tried again")
         elif record.plan_basis != case.wishes.basis or asked != record.handled_request:
             if case.wishes.suspend:
@@ -293,6 +297,9 @@ class Engine:
             return None
         while True:
             move = next_move(case.record, has_checks=bool(case.wishes.checks), release_asked=False)
+            if move.kind == "skip":
+                tiers.skip(case, move.steps)
+                continue
             if move.kind == "intend":
                 pause = await self._confirmer.pause(case) or await self._gate.check(case)
                 if pause is not None:
@@ -320,11 +327,11 @@ class Engine:
             case "settle":
                 reader = self._lists.settling(case.hands, case.record.account)
                 if not await stepping.settle(case, reader, steps, self._actions, self._checks, self._metrics):
-                    self._follow(Key(case.meta["namespace"], case.meta["name"]), case.record.account)
+                    key = Key(case.meta["namespace"], case.meta["name"])
+                    self._follow(key, case.record.account, waking.asked_for(case.record, steps))
                     return self._look_delay(case, steps)
             case "fail":
-                step = steps[0]
-                await endings.fail(case, self._actions, self._metrics, step.name, step.on_failure)
+                await endings.fail(case, self._actions, self._metrics, steps)
             case "verify":
                 if not await self._verify(case):
                     return self._settings.look_check

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 from incident_operator.actions.contract import Action
 from incident_operator.api import names
-from incident_operator.engine import releasing
+from incident_operator.engine import releasing, rollback
 from incident_operator.engine.case import Case
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Fault, Waiting
+from incident_operator.planning.plan import PlannedStep
 from incident_operator.planning.record import Record
+from incident_operator.planning.roles import TIER_FAILED, lost
 from incident_operator.planning.summary import containment
 from incident_operator.telemetry.metrics import Metrics
 
@@ -32,20 +34,34 @@ def reopen(case: Case) -> None:
     case.memory.windows.clear()
 
 
-async def fail(case: Case, actions: Actions, metrics: Metrics, name: str, on_failure: str) -> None:
-    """A step failed and its policy is not to go on."""
+async def fail(case: Case, actions: Actions, metrics: Metrics, steps: Sequence[PlannedStep]) -> None:
+    """A step failed and its policy is not to go on, or not to go on any longer: those of tiers that were gone past."""
+    if lost(case.record) and all(step.on_failure == "Continue" for step in steps):
+        await _lose(case, metrics)
+        return
+    name, on_failure = steps[0].name, steps[0].on_failure
     step = case.record.step(name)
     if on_failure == "Release":
         await releasing.release(case, actions, everything=True)
         step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
     elif on_failure == "Rollback":
         tier = next((planned.tier for planned in case.record.plan if planned.name == name), "")
-        mine = {planned.name for planned in case.record.plan if planned.tier == tier}
-        entries = tuple(entry for entry in case.record.entries if entry.step in mine)
-        await releasing.release(case, actions, everything=True, only=entries)
-        told = releasing.told(case.record.of(entries))
-        step = dataclasses.replace(step, message=f"{step.message}; tier {tier} was rolled back: {told}")
+        await case.save()  # why it failed is on record before anything is taken back: a new process goes on from that
+        told = await rollback.roll_back(case, actions, tier)
+        step = dataclasses.replace(step, message=f"{step.message}; {told}")
     await halt(case, step.reason or "StepFailed", f"step {name}: {step.message}", metrics)
+
+
+async def _lose(case: Case, metrics: Metrics) -> None:
+    """All that could be brought back is up, and that is not all: which tiers failed, and why, is a person's to know."""
+    gone_past = lost(case.record)
+    found = [(tier, case.record.step(name)) for tier, name in gone_past.items()]
+    told = "; ".join(
+        f"tier {tier}: step {step.name}: {step.reason}: {step.message}{rollback.still_stopped(case, tier)}"
+        for tier, step in found
+    )
+    count = len({step.tier for step in case.record.plan if step.tier})
+    await halt(case, TIER_FAILED, f"{len(gone_past)} of {count} tiers failed and were gone past: {told}", metrics)
 
 
 async def halt(case: Case, reason: str, message: str, metrics: Metrics) -> None:

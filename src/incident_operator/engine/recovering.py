@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from incident_operator.api import names
 from incident_operator.api.schema import parse_duration
 from incident_operator.cluster.port import Cluster, Reader
+from incident_operator.cluster.resources import resource
 from incident_operator.engine.wishes import StepWish, Wishes, check_wish, step_wish
 from incident_operator.faults import NotFound, Refused
 from incident_operator.planning.plan import GATES, CheckWish, Ref, Release
 from incident_operator.planning.recovery import (
+    READY,
     ROLLED_OUT,
     SCALED,
     SUSPENDED,
@@ -21,18 +23,27 @@ from incident_operator.planning.recovery import (
     Workload,
     by_label,
     default_gates,
+    questions,
+    refuse_same_words,
+    refuse_ungated,
     standard_gates,
     waves,
 )
 from incident_operator.planning.rights import Rule
 
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
+CLUSTER = "Cluster"
+"""The database of CloudNativePG, where that is there."""
 RULES = (
     Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("list",), "find the workloads of each tier"),
     Rule("batch", ("cronjobs",), ("list",), "find the CronJobs of each tier"),
     Rule("apps", ("deployments", "statefulsets", "daemonsets"), ("watch",), "see at once when they are back"),
     Rule("", ("pods",), ("watch",), "see at once when pods are ready"),
     Rule("batch", ("jobs",), ("watch",), "see at once when a Job is over"),
+    Rule("", ("persistentvolumeclaims",), ("watch",), "see at once when a new volume is bound"),
+    Rule("snapshot.storage.k8s.io", ("volumesnapshots",), ("watch",), "see at once when a snapshot is ready"),
+    Rule("velero.io", ("restores",), ("watch",), "see at once when Velero has restored"),
+    Rule("postgresql.cnpg.io", ("clusters",), ("list", "watch"), "find, and see at once when one is healthy"),
 )
 """What a recovery reads besides what its steps and gates do."""
 ASK_SECONDS = 24 * 3600.0
@@ -44,6 +55,8 @@ async def steps(cluster: Cluster, reader: Reader, namespace: str, wishes: Wishes
     if wishes.recovery is None:
         return ()
     tiers = await _tiers(cluster, reader, namespace, wishes.recovery)
+    refuse_ungated(tiers)
+    refuse_same_words(questions(tiers, wishes.checks, is_standard=wishes.standard))
     found = [wish for tier in reversed(tiers) for wish in _stop(tier)]
     for tier in tiers:
         found += _bring_back(tier, namespace)
@@ -87,10 +100,12 @@ async def _labelled(reader: Reader, namespace: str, labels: Mapping[str, str] | 
     selector: dict[str, Any] = {"matchExpressions": [{"key": names.TIER, "operator": "Exists"}]}
     if labels is not None:
         selector = {"matchLabels": dict(labels)}
-    lists = await asyncio.gather(*(reader.list(kind, namespace, selector) for kind in KINDS))
+    served = await reader.groups()
+    kinds = (*KINDS, CLUSTER) if resource(CLUSTER).group in served else KINDS
+    lists = await asyncio.gather(*(reader.list(kind, namespace, selector) for kind in kinds))
     return [
         (thing["metadata"].get("labels", {}).get(names.TIER, ""), Ref(kind, thing["metadata"]["name"], namespace))
-        for kind, things in zip(KINDS, lists, strict=True)
+        for kind, things in zip(kinds, lists, strict=True)
         for thing in things
     ]
 
@@ -110,7 +125,7 @@ async def _tier(reader: Reader, namespace: str, raw: Mapping[str, Any], *, is_fi
             said = ", ".join(f"{key}={value}" for key, value in labels.items())
             raise Refused("NothingToRecover", f"tier {name}: no workload of namespace {namespace} has {said}")
     refs = tuple(each.ref for each in workloads)
-    gates = tuple(check_wish(each, namespace, _seen(refs)) for each in raw.get("gates") or ())
+    gates = tuple(check_wish(each, namespace, _seen(refs, each)) for each in raw.get("gates") or ())
     return Tier(
         name,
         workloads,
@@ -124,20 +139,28 @@ async def _tier(reader: Reader, namespace: str, raw: Mapping[str, Any], *, is_fi
     )
 
 
-def _seen(refs: Sequence[Ref]) -> tuple[Ref, ...]:
-    """Of a tier's workloads those that have a rollout, which is what gates look at."""
-    return tuple(ref for ref in refs if ref.kind in ROLLED_OUT) or tuple(refs)
+def _seen(refs: Sequence[Ref], gate: Mapping[str, Any]) -> tuple[Ref, ...]:
+    """Of a tier's workloads those that a gate can look at: what has a rollout, or instances that can be ready."""
+    kinds = READY if "podsReady" in gate else ROLLED_OUT
+    return tuple(ref for ref in refs if ref.kind in kinds) or tuple(refs)
 
 
 def _wish(tier: Tier, name: str, action: str, targets: tuple[Ref, ...], **more: Any) -> StepWish:
-    told: dict[str, Any] = {"params": {}, "release": None, "stage": "", "expires_seconds": 0.0, **more}
+    told: dict[str, Any] = {
+        "params": {},
+        "release": None,
+        "stage": "",
+        "expires_seconds": 0.0,
+        "on_failure": tier.on_failure,
+        "expected_seconds": tier.expected_seconds,
+        **more,
+    }
     return StepWish(
         name=name,
         phase="Recovery",
         action=action,
         targets=targets,
         timeout_seconds=told.pop("timeout_seconds", tier.timeout_seconds),
-        on_failure=tier.on_failure,
         approval="ByPolicy",
         tier=tier.name,
         **told,
@@ -162,7 +185,9 @@ def _bring_back(tier: Tier, namespace: str) -> list[StepWish]:
     found: list[StepWish] = []
     if tier.needs_word:
         ask = CheckWish(tier.name, "confirm", {"question": f"may tier {tier.name} begin?"}, (), 0.0, 0.0)
-        found.append(_wish(tier, f"confirm-{tier.name}", GATES, (), gates=(ask,), timeout_seconds=ASK_SECONDS))
+        # Whatever may be gone past when it fails: what nobody has allowed is not begun.
+        name = f"confirm-{tier.name}"
+        found.append(_wish(tier, name, GATES, (), gates=(ask,), timeout_seconds=ASK_SECONDS, on_failure="Halt"))
     refs = tuple(each.ref for each in tier.workloads)
     for raw in tier.steps:
         given = {**raw, "name": f"{tier.name}-{raw['name']}"}
@@ -172,9 +197,7 @@ def _bring_back(tier: Tier, namespace: str) -> list[StepWish]:
         turn = f"-{number}" if len(ordered) > 1 else ""
         found += _start(tier, wave, turn)
     if tier.gates:
-        found.append(
-            _wish(tier, f"gates-{tier.name}", GATES, (), gates=tier.gates, expected_seconds=tier.expected_seconds)
-        )
+        found.append(_wish(tier, f"gates-{tier.name}", GATES, (), gates=tier.gates))
     return found
 
 

@@ -17,7 +17,7 @@ from incident_operator.planning.plan import (
 )
 from incident_operator.planning.reach import Blast
 from incident_operator.planning.record import CheckRecord, Condition, PolicyRecord, Record, StepRecord, Triage
-from incident_operator.planning.tiers import tiers_of
+from incident_operator.planning.tiers import spoken, tiers_of
 
 MESSAGE_MOST = 2048
 WHY_MOST = 400
@@ -112,7 +112,9 @@ def _recovery(record: Record) -> dict[str, Any]:
     if not found:
         return {}
     up = sum(tier.state == "Up" for tier in found)
-    current = next((tier for tier in found if tier.state != "Up"), None)
+    left = [tier for tier in found if tier.state != "Up"]
+    current = next((tier for tier in left if tier.state != "Failed"), left[0] if left else None)
+    is_on_its_way = current is not None and current.state in ("Restoring", "Checking")
     said = f"{up}/{len(found)}" if current is None else f"{up}/{len(found)} {current.name} {current.state}"
     told = [
         _slim(
@@ -128,7 +130,10 @@ def _recovery(record: Record) -> dict[str, Any]:
         )
         for tier in found
     ]
-    return {"summary": said, "tiers": told}
+    now = {}
+    if current is not None and is_on_its_way:
+        now = _slim({"since": current.started_at, "expected": spoken(current.expected_seconds)})
+    return {"summary": said, **now, "tiers": told}
 
 
 def _checked(checks: Iterable[CheckRecord]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from incident_operator.faults import Fault, Waiting
 from incident_operator.planning.plan import GATES, Entry, EntryState, PlannedStep, Settlement, failed, pending
 from incident_operator.planning.progress import contained, expiry
 from incident_operator.planning.record import StepState
+from incident_operator.planning.roles import clock_of, is_clocked
 from incident_operator.telemetry.metrics import Metrics
 
 SAY_AGAIN = timedelta(seconds=2)
@@ -141,14 +142,20 @@ async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Act
     entries = case.record.of_step(step.name)
     record = case.record.step(step.name)
     begun = datetime.fromisoformat(record.started_at) if record.started_at else case.now
+    clock = clock_of(case.record, step)
     try:
         found = await action.settle(reader, entries, since=begun, now=case.now)
     except Waiting as fault:
         found = pending(fault.message)
     except Fault as fault:
         return failed(fault.reason, fault.message)
-    if found.state == "Pending" and case.now - begun > timedelta(seconds=step.timeout_seconds):
-        return failed("TimedOut", f"not settled within {step.timeout_seconds:g} s: {found.message}")
+    if (
+        found.state == "Pending"
+        and clock
+        and case.now - datetime.fromisoformat(clock) > timedelta(seconds=step.timeout_seconds)
+    ):
+        of = f" of the start of tier {step.tier}" if is_clocked(step) else ""
+        return failed("TimedOut", f"not settled within {step.timeout_seconds:g} s{of}: {found.message}")
     return found
 
 
@@ -207,7 +214,8 @@ def finish(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metri
     begun = datetime.fromisoformat(old.started_at) if old.started_at else case.now
     metrics.step_finished(step.action, state, (case.now - begun).total_seconds())
     if state == "Failed":
-        case.note(settlement.reason, f"{step.name}: {settlement.message}", warning=True)
+        is_gone_past = bool(step.tier) and step.on_failure == "Continue"
+        case.note(settlement.reason, f"{step.name}: {settlement.message}", warning=True, event=is_gone_past)
         return
     case.note("StepDone", f"{step.name}: {settlement.message}")
     _given_back(case, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from incident_operator.planning.plan import (
     settled,
 )
 from incident_operator.planning.record import CheckRecord
+from incident_operator.planning.roles import clock_of, looked_from
 
 
 async def look(case: Case, catalogue: Mapping[str, Check]) -> bool:
@@ -32,7 +33,7 @@ async def look(case: Case, catalogue: Mapping[str, Check]) -> bool:
     """
     wishes = case.wishes.checks
     since = datetime.fromisoformat(case.record.timers["mitigated"])
-    records = await _look(case, catalogue, wishes, case.record.checks, since, "")
+    records = await _look(case, catalogue, wishes, case.record.checks, lambda _: since)
     case.change(checks=records)
     for wish, record in zip(wishes, records, strict=True):
         _within_deadline(case, wish, record, case.now)
@@ -46,8 +47,9 @@ async def gates(case: Case, catalogue: Mapping[str, Check], step: PlannedStep) -
     fails, GateInconclusive where it could not be told.
     """
     old = case.record.step(step.name)
-    begun = datetime.fromisoformat(old.started_at) if old.started_at else case.now
-    records = await _look(case, catalogue, step.gates, old.gates, begun, f"{step.name}/")
+    records = await _look(
+        case, catalogue, step.gates, old.gates, lambda kind: _instant(case, looked_from(case.record, step, kind)), step
+    )
     case.record = case.record.with_step(dataclasses.replace(old, gates=records))
     if all(record.passed for record in records):
         return settled("; ".join(f"{record.name}: {record.message}" for record in records))
@@ -57,11 +59,19 @@ async def gates(case: Case, catalogue: Mapping[str, Check], step: PlannedStep) -
     if first is None:
         waiting = ", ".join(record.name for record in records if not record.passed)
         return pending(f"passing, and must go on to: {waiting}")
-    seen = f"gate {first.name} of tier {step.tier}: {first.verdict.value}: {first.message}"
+    of = f" of tier {step.tier}" if step.tier else ""
+    seen = f"gate {first.name}{of}: {first.verdict.value}: {first.message}"
+    begun = _instant(case, clock_of(case.record, step))
     if case.now - begun <= timedelta(seconds=step.timeout_seconds):
         return pending(seen)
     reason = "GateFailed" if first.verdict is Verdict.FAIL else "GateInconclusive"
-    return failed(reason, f"{seen}; after {step.timeout_seconds:g} s the tiers above it are left as they are")
+    left = "; the tiers above it are left as they are" if step.tier and step.on_failure != "Continue" else ""
+    return failed(reason, f"{seen}; after {step.timeout_seconds:g} s{left}")
+
+
+def _instant(case: Case, at: str) -> datetime:
+    """An instant on record; now, where what it is about begins with this look."""
+    return datetime.fromisoformat(at) if at else case.now
 
 
 def window_left(case: Case, step: PlannedStep) -> timedelta | None:
@@ -81,11 +91,12 @@ async def _look(
     catalogue: Mapping[str, Check],
     wishes: Sequence[CheckWish],
     old: Sequence[CheckRecord],
-    since: datetime,
-    prefix: str,
+    since: Callable[[str], datetime],
+    step: PlannedStep | None = None,
 ) -> tuple[CheckRecord, ...]:
-    """Make checks once, each with its record after that."""
-    findings = await asyncio.gather(*(_find(case, catalogue, wish, since) for wish in wishes))
+    """Make checks once, each with its record after that; ``since`` says from when on, for each kind."""
+    prefix = f"{step.name}/" if step else ""
+    findings = await asyncio.gather(*(_find(case, catalogue, wish, since(wish.kind)) for wish in wishes))
     now, known = case.now, {record.name: record for record in old}
     return tuple(
         _judge(case, wish, finding, now, (known.get(wish.name), prefix))

@@ -9,17 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+import functools
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 import structlog
 
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Fault, Waiting
+from incident_operator.planning.plan import PlannedStep
+from incident_operator.planning.record import Record
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.engine")
 
 KINDS = ("Pod", "Deployment", "StatefulSet", "DaemonSet", "Job")
 """What a step or a gate waits for is told by one of these."""
+ASKED_FOR = frozenset({"PersistentVolumeClaim", "VolumeSnapshot", "Restore", "Cluster"})
+"""Kinds that are watched, too, where a step or a gate is about one: not every cluster has them all."""
 INTEREST_SECONDS = 10.0
 """How long one is told of changes after it said that it waits."""
 MOST_WOKEN = 20
@@ -40,8 +45,23 @@ Place = tuple[str, str]
 @dataclasses.dataclass(slots=True)
 class _Interest:
     until: dict[Key, float] = dataclasses.field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
-    refused_until: float = 0.0
+    tasks: dict[str, asyncio.Task[None]] = dataclasses.field(default_factory=dict)
+    """The watch of each kind."""
+    refused_until: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Kinds that may not be watched, or are not served, and when that is asked again."""
+
+    def ended(self, kind: str, task: asyncio.Task[None]) -> None:
+        """The watch of a kind has ended."""
+        if self.tasks.get(kind) is task:
+            del self.tasks[kind]
+
+
+def asked_for(record: Record, steps: Iterable[PlannedStep]) -> frozenset[str]:
+    """The kinds that tell how some steps get on, besides those that are watched anyway."""
+    found = list(steps)
+    kinds = {entry.change.target.kind for step in found for entry in record.of_step(step.name)}
+    kinds |= {ref.kind for step in found for gate in step.gates for ref in gate.targets}
+    return frozenset(kinds) & ASKED_FOR
 
 
 class Waker:
@@ -54,21 +74,21 @@ class Waker:
         self._places: dict[Place, _Interest] = {}
         self._due: set[Key] = set()
 
-    def follow(self, key: Key, account: str) -> None:
-        """Wake this one at the next change in its namespace; to be said again at each look."""
+    def follow(self, key: Key, account: str, more: Collection[str] = ()) -> None:
+        """Wake this one at the next change in its namespace, of these kinds, too; to be said again at each look."""
         now = asyncio.get_running_loop().time()
         place = (key.namespace, account)
         interest = self._places.setdefault(place, _Interest())
         interest.until[key] = now + INTEREST_SECONDS
-        if not interest.tasks and now >= interest.refused_until:
-            for kind in KINDS:
+        for kind in (*KINDS, *sorted(more)):
+            if kind not in interest.tasks and now >= interest.refused_until.get(kind, 0.0):
                 task = asyncio.create_task(self._follow(place, interest, kind), name=f"follow {kind}")
-                interest.tasks.add(task)
-                task.add_done_callback(interest.tasks.discard)
+                interest.tasks[kind] = task
+                task.add_done_callback(functools.partial(interest.ended, kind))
 
     async def close(self) -> None:
         """End every watch."""
-        tasks = [task for interest in self._places.values() for task in interest.tasks]
+        tasks = [task for interest in self._places.values() for task in interest.tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -85,7 +105,7 @@ class Waker:
                 log.debug("A watch broke", kind=kind, cause=fault.message)
             except Fault as fault:
                 log.info("Looks every few seconds instead of watching", kind=kind, cause=fault.message)
-                interest.refused_until = loop.time() + REFUSED_SECONDS
+                interest.refused_until[kind] = loop.time() + REFUSED_SECONDS
                 return
             await asyncio.sleep(AGAIN_SECONDS)
 

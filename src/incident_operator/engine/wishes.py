@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from incident_operator.api.recovery import STEP_FAILURE
 from incident_operator.api.schema import parse_duration
 from incident_operator.engine.resolving import Signals, merged, signals_of
 from incident_operator.faults import Refused
@@ -124,6 +125,8 @@ def step_wish(
 ) -> StepWish:
     """One raw step; Refused("Invalid") unless it has exactly one action. A step of a tier fails as its tier does."""
     where = f"tier {tier}" if tier else f"spec.{phase.lower()}"
+    if tier and raw.get("onFailure", "Halt") != "Halt":  # which an older schema has filled in by itself
+        raise Refused("Invalid", f"{where}, step {raw['name']}: {STEP_FAILURE}")
     action, params = _only_one(raw, STEP_WORDS, where)
     return StepWish(
         raw["name"],

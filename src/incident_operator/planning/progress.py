@@ -7,12 +7,13 @@ of them leaves a record from which the next one finds the same move.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
 from incident_operator.planning.record import LIVE, Record, StepRecord
+from incident_operator.planning.roles import RESUMED, is_question, is_stop, lost
 
 FINISHED = frozenset({"Done", "Skipped"})
 
@@ -22,7 +23,8 @@ class Move:
     """What to do now, to which steps."""
 
     kind: str
-    """``intend``, ``act``, ``settle``, ``verify``, ``fail`` (a step failed), ``hold`` or ``resolve``."""
+    """``intend``, ``act``, ``settle``, ``verify``, ``fail`` (these steps failed), ``skip`` (their tier has failed
+    and is gone past), ``hold`` or ``resolve``."""
     steps: tuple[PlannedStep, ...] = ()
 
 
@@ -44,19 +46,21 @@ def next_move(  # noqa: PLR0911 - each move is one line
     record: Record, *, has_checks: bool, release_asked: bool
 ) -> Move:
     """The one thing to do now; the plan is there and no outcome has been reached."""
-    for stage in stages(record.plan):
-        open_steps = tuple(step for step in stage if not is_over(step, record.step(step.name)))
-        if not open_steps:
-            continue
-        failed = tuple(step for step in open_steps if record.step(step.name).state == "Failed")
-        if failed:
-            return Move("fail", failed)
+    gone_past = lost(record)
+    for open_steps in _open_stages(record):
+        if gone_past and _is_over_all(open_steps):
+            break
+        unable = _unable(record, open_steps, gone_past)
+        if unable is not None:
+            return unable
         states = {entry.state for step in open_steps for entry in record.of_step(step.name)}
         if EntryState.PLANNED in states:
             return Move("intend", open_steps)
         if EntryState.INTENDED in states:
             return Move("act", open_steps)
         return Move("settle", open_steps)
+    if gone_past:
+        return Move("fail", tuple(step for step in record.plan if step.name in gone_past.values()))
     if release_asked:
         return Move("resolve")
     if has_checks and not (record.checks and all(check.passed for check in record.checks)):
@@ -64,6 +68,28 @@ def next_move(  # noqa: PLR0911 - each move is one line
     if record.held() and not has_checks:
         return Move("hold")
     return Move("resolve")
+
+
+def _open_stages(record: Record) -> Iterator[tuple[PlannedStep, ...]]:
+    """Of each stage that is not over the steps that are not, in their order."""
+    for stage in stages(record.plan):
+        left = tuple(step for step in stage if not is_over(step, record.step(step.name)))
+        if left:
+            yield left
+
+
+def _unable(record: Record, steps: Sequence[PlannedStep], gone_past: Collection[str]) -> Move | None:
+    """What to do about steps that cannot be made any more, or are not to be."""
+    left = tuple(step for step in steps if step.tier in gone_past and not record.step(step.name).started_at)
+    if left:
+        return Move("skip", left)
+    failed = tuple(step for step in steps if record.step(step.name).state == "Failed")
+    return Move("fail", failed) if failed else None
+
+
+def _is_over_all(steps: Sequence[PlannedStep]) -> bool:
+    """Whether steps of the recovery look at all tiers together."""
+    return all(step.phase == "Recovery" and not step.tier for step in steps)
 
 
 def contained(record: Record) -> bool:
@@ -86,7 +112,7 @@ def merged(record: Record, plan: Plan) -> Record:
         entries += mine
         taken |= {(entry.step, entry.change.key) for entry in mine}
         old = record.step(step.name)
-        unchanged = old.state in FINISHED and all(entry.state is not EntryState.PLANNED for entry in mine)
+        unchanged = old.state == "Done" and all(entry.state is not EntryState.PLANNED for entry in mine)
         steps.append(old if unchanged else StepRecord(step.name))
     left = [e for e in record.entries if (e.step, e.change.key) not in taken and e.state is not EntryState.PLANNED]
     return dataclasses.replace(
@@ -99,19 +125,43 @@ def is_recovering(record: Record) -> bool:
     return any(step.phase == "Recovery" and record.step(step.name).state != "Pending" for step in record.plan)
 
 
-def resumed(record: Record) -> Record:
-    """The record with what has failed to be tried once more; what is done stays done."""
+def resumed(record: Record, at: str) -> Record:
+    """The record with what has failed, was skipped for it or was rolled back to be tried once more from then on.
+
+    What is done stays done.
+    """
     failed = {step.name for step in record.steps if step.state == "Failed"}
+    back = _rolled_back(record, failed)
+    again = failed | back | {step.name for step in record.steps if step.state == "Skipped"}
+
+    def is_planned(entry: Entry) -> bool:
+        is_back = entry.step in back and entry.state is EntryState.RELEASED
+        return is_back or (entry.step in failed and _is_made_again(entry))
+
     return dataclasses.replace(
         record,
-        steps=tuple(StepRecord(step.name) if step.name in failed else step for step in record.steps),
+        steps=tuple(StepRecord(step.name) if step.name in again else step for step in record.steps),
         entries=tuple(
-            dataclasses.replace(entry, state=EntryState.PLANNED, message="")
-            if entry.step in failed and _is_made_again(entry)
+            dataclasses.replace(entry, state=EntryState.PLANNED, message="", intended_at="", done_at="", released_at="")
+            if is_planned(entry)
             else entry
             for entry in record.entries
         ),
+        timers={**record.timers, RESUMED: at},
     )
+
+
+def _rolled_back(record: Record, failed: Collection[str]) -> set[str]:
+    """The steps of which something was put back because their tier had failed."""
+    tiers = {step.tier for step in record.plan if step.name in failed and step.on_failure == "Rollback"}
+    return {
+        step.name
+        for step in record.plan
+        if step.tier in tiers
+        and not is_stop(step, record.plan)
+        and not is_question(step)
+        and any(entry.state is EntryState.RELEASED for entry in record.of_step(step.name))
+    }
 
 
 def _is_made_again(entry: Entry) -> bool:

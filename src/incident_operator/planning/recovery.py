@@ -20,6 +20,8 @@ SCALED = frozenset({"Deployment", "StatefulSet"})
 SUSPENDED = frozenset({"CronJob"})
 """Kinds that are stopped by being suspended."""
 ROLLED_OUT = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+READY = ROLLED_OUT | {"Cluster"}
+"""Kinds of which can be told how many pods or instances are ready."""
 FUNCTIONS = frozenset({"http", "sql"})
 """Checks that ask what users ask."""
 ERRORS = ("error", "fatal", "panic", "exception")
@@ -109,14 +111,53 @@ def by_label(found: Iterable[tuple[str, Ref]]) -> tuple[tuple[str, tuple[Ref, ..
 
 
 def default_gates(refs: Sequence[Ref]) -> tuple[CheckWish, ...]:
-    """Rollouts are finished and pods are ready, for a few seconds."""
+    """Rollouts are finished, pods are ready and databases are healthy, for a few seconds."""
     rolled = tuple(ref for ref in refs if ref.kind in ROLLED_OUT)
-    if not rolled:
-        return ()
-    return (
-        CheckWish("rollout", "rollout", {}, rolled, STEADY_SECONDS, 0.0),
-        CheckWish("pods-ready", "podsReady", {}, rolled, STEADY_SECONDS, 0.0),
-    )
+    ready = tuple(ref for ref in refs if ref.kind in READY)
+    found = []
+    if rolled:
+        found.append(CheckWish("rollout", "rollout", {}, rolled, STEADY_SECONDS, 0.0))
+    if ready:
+        found.append(CheckWish("pods-ready", "podsReady", {}, ready, STEADY_SECONDS, 0.0))
+    return tuple(found)
+
+
+def refuse_ungated(tiers: Sequence[Tier]) -> None:
+    """Raise Refused for a tier of which nothing could tell whether it is up."""
+    for tier in tiers:
+        if not tier.gates:
+            there = ", ".join(str(each.ref) for each in tier.workloads)
+            raise Refused(
+                "Invalid",
+                f"tier {tier.name}: nothing tells by itself whether it is up ({there}); give it gates in a "
+                "RecoveryPlan, such as job or confirm, or put these into a tier with a workload that runs",
+            )
+
+
+def questions(tiers: Sequence[Tier], checks: Iterable[CheckWish], *, is_standard: bool) -> tuple[tuple[str, str], ...]:
+    """Every word that is asked for in spec.confirmed, with what it answers."""
+    found: list[tuple[str, str]] = []
+    for tier in tiers:
+        if tier.needs_word:
+            found.append((tier.name, f"whether tier {tier.name} may begin"))
+        found += [(gate.name, f"a gate of tier {tier.name}") for gate in tier.gates if gate.kind == "confirm"]
+    found += [(check.name, "a check of the Incident's verification") for check in checks if check.kind == "confirm"]
+    if is_standard:
+        found.append((USER_ACCESS.name, "the standard verification"))
+    return tuple(found)
+
+
+def refuse_same_words(asked: Iterable[tuple[str, str]]) -> None:
+    """Raise Refused where one word in spec.confirmed would answer two questions."""
+    known: dict[str, str] = {}
+    for word, what in asked:
+        if word in known:
+            raise Refused(
+                "Invalid",
+                f"{word} in spec.confirmed would answer two questions at once, {known[word]} and {what}: "
+                "give one of the confirm checks another name",
+            )
+        known[word] = what
 
 
 def standard_gates(tiers: Sequence[Tier]) -> tuple[CheckWish, ...]:

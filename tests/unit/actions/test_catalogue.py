@@ -57,10 +57,10 @@ def hpa(*, keda: bool) -> dict[str, object]:
     return {"kind": kind, "metadata": {"name": "api", "namespace": "shop", "uid": kind}, "spec": spec}
 
 
-def a_batch(kind: str) -> dict[str, object]:
-    """A CronJob or a Job that goes on."""
+def a_batch(kind: str, *, suspend: bool) -> dict[str, object]:
+    """A CronJob or a Job that goes on, or does not."""
     meta = {"name": "api", "namespace": "shop", "uid": f"{kind}-uid"}
-    spec = {"suspend": False, "selector": {"matchLabels": {"app": "api"}}}
+    spec = {"suspend": suspend, "selector": {"matchLabels": {"app": "api"}}}
     return {"apiVersion": "batch/v1", "kind": kind, "metadata": meta, "spec": spec, "status": {}}
 
 
@@ -82,7 +82,7 @@ async def test_the_declared_rights_are_sufficient_and_necessary(name: str) -> No
             thing = pod(owner, "api-x")
             fake = Recorder(owner, revision(owner, 1), thing)
         elif kind in ("CronJob", "Job"):
-            thing = a_batch(kind)
+            thing = a_batch(kind, suspend=name == "resume")
             fake = Recorder(thing)
         else:
             thing = workload(kind, version="2")
@@ -116,6 +116,7 @@ def test_a_rollback_is_never_rolled_forward_again_and_the_others_go_back() -> No
         "isolate": Release.ON_RESOLVE,
         "rolloutRestart": Release.NEVER,
         "suspend": Release.ON_RESOLVE,
+        "resume": Release.NEVER,
         "pauseAutoscaling": Release.ON_RESOLVE,
         "runJob": Release.NEVER,
         "snapshotVolumes": Release.NEVER,
@@ -123,4 +124,4 @@ def test_a_rollback_is_never_rolled_forward_again_and_the_others_go_back() -> No
         "failover": Release.NEVER,
     }
     reversible = {name for name, action in CATALOGUE.items() if action.reversible}
-    assert reversible == {"scale", "isolate", "suspend", "pauseAutoscaling", "restore"}
+    assert reversible == {"scale", "isolate", "suspend", "resume", "pauseAutoscaling", "restore"}

@@ -15,6 +15,7 @@ from incident_operator.cluster.fake import FakeCluster
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.planning.plan import Finding, Ref, Verdict
 from unit.actions.objects import a_cluster, later, pod, stamp, target, workload
+from unit.actions.restoring import made
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 WHOLE = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
@@ -182,3 +183,24 @@ def test_the_catalogue_has_what_the_api_offers_under_its_own_name() -> None:
     assert all(check.name == name and all(rule.why for rule in check.rules) for name, check in CATALOGUE.items())
     rules = [rule for check in CATALOGUE.values() for rule in check.rules]
     assert {verb for rule in rules if "pods/exec" not in rule.resources for verb in rule.verbs} == {"get", "list"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "instances", "params", "verdict", "words"),
+    [
+        pytest.param("Cluster in healthy state", 3, {}, PASS, "3 pods are ready, 3 are enough", id="healthy"),
+        pytest.param("Cluster in healthy state", 2, {}, FAIL, "2 of 3 pods are ready", id="one-is-missing"),
+        pytest.param("Cluster in healthy state", 2, {"minimum": 2}, PASS, "2 are enough", id="two-are-enough"),
+        pytest.param("Failing over", 3, {}, FAIL, "Cluster pg: Failing over (pg-1 is lost); 3 pods", id="failing-over"),
+        pytest.param("", 0, {}, FAIL, "Cluster pg: no phase yet (pg-1 is lost); 0 of 3", id="new"),
+    ],
+)
+async def test_a_cloudnativepg_cluster_is_ready_when_its_operator_calls_it_healthy(
+    phase: str, instances: int, params: dict[str, Any], verdict: Verdict, words: str
+) -> None:
+    status = {"phase": phase, "phaseReason": "pg-1 is lost", "readyInstances": instances}
+    thing = made("Cluster", "pg", "postgresql.cnpg.io/v1", spec={"instances": 3}, status=status)
+    fake = FakeCluster(thing, groups=["postgresql.cnpg.io"])
+    found = await ready(fake, Ref("Cluster", "pg", "shop"), **params)
+    assert found.verdict is verdict
+    assert words in found.message

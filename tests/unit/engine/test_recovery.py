@@ -6,18 +6,10 @@ from typing import Any
 
 import pytest
 
-from unit.engine.tiered import Application
+from unit.engine.tiered import DATABASE, LONG, Application, a_tier, plan_of
 
 STOPPED = [("stats", 0), ("web", 0), ("bot", 0), ("api", 0)]
 BACK = [("api", 2), ("bot", 2), ("web", 2), ("stats", 2)]
-LONG = 120
-
-
-def a_tier(name: str, *workloads: str, kind: str = "Deployment", **more: Any) -> dict[str, Any]:
-    return {"name": name, "workloads": [{"kind": kind, "name": each} for each in workloads], **more}
-
-
-DATABASE = a_tier("database", "db", kind="StatefulSet")
 
 
 async def test_labels_alone_are_a_plan_from_the_database_to_the_auxiliary_services() -> None:
@@ -54,16 +46,6 @@ async def test_a_tier_that_fails_its_gate_leaves_those_above_untouched_and_those
     await app.look(LONG)
     assert app.ready == "Resolved"
     assert app.log == STOPPED + BACK, "what was up already was not stopped again"
-
-
-def plan_of(**api: Any) -> list[dict[str, Any]]:
-    return [
-        DATABASE,
-        a_tier("api", "api", **api),
-        a_tier("bot", "bot"),
-        a_tier("frontend", "web"),
-        a_tier("auxiliary", "stats"),
-    ]
 
 
 async def test_a_tier_that_needs_a_word_waits_for_it_and_says_what_to_type() -> None:

@@ -99,6 +99,31 @@ async def test_a_broken_watch_is_begun_again_and_a_forbidden_one_is_not(
     assert watched.begun.count(("shop", "responder", "Job")) == 1
 
 
+async def test_kinds_that_a_step_asks_for_are_watched_besides_and_one_that_is_not_served_disturbs_none(
+    watched: Watched, woken: asyncio.Queue[Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waker: Waker = watched.waker  # type: ignore[attr-defined]
+    waker.follow(SHOP, "responder")
+    await begun(watched, len(KINDS))
+    waker.follow(SHOP, "responder", {"Restore", "Cluster"})
+    await begun(watched, 2)
+    watched.tell("shop/Cluster", Stalled("NotFound", "not served"))
+    watched.tell("shop/Restore")
+    assert await asyncio.wait_for(woken.get(), DEADLINE) == SHOP
+    waker.follow(SHOP, "responder", {"Restore", "Cluster"})
+    monkeypatch.setattr(waking, "INTEREST_SECONDS", -1.0)
+    waker.follow(SHOP, "responder")
+    for what in list(watched.changes):
+        watched.tell(what)
+    follows = [task for task in asyncio.all_tasks() if task.get_name().startswith("follow ")]
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*follows)
+    monkeypatch.undo()
+    waker.follow(SHOP, "responder", {"Cluster"})
+    await begun(watched, len(KINDS))
+    assert watched.begun.count(("shop", "responder", "Cluster")) == 1, "it is not asked for again so soon"
+
+
 async def test_nothing_is_watched_for_one_that_waits_no_longer(
     watched: Watched, woken: asyncio.Queue[Key], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ CHECKS = (
         }
     },
     {"logs": {"patterns": ["error"], "atMost": 0}},
+    {"logs": {"patterns": ["error"], "perMinute": 5, "over": "2m"}},
     {"job": {"cronJob": "integrity"}},
     {"promql": {"query": "up", "lessThan": "0.01", "server": "main"}},
     {"promql": {"query": "up", "greaterThan": "1"}},

@@ -26,7 +26,12 @@ STEPS = (
     {"restore": {"volume": {"claim": "data", "snapshot": "nightly", "maxAge": "24h"}}},
     {"restore": {"velero": {"backup": "daily", "namespace": "velero", "maxAge": "24h"}}},
     {"restore": {"cloudNativePG": {"backup": "base", "name": "pg-2", "maxAge": "24h"}}},
-    {"restore": {"job": {"cronJob": "nightly"}}},
+    {
+        "restore": {
+            "job": {"cronJob": "load", "dumpedBy": "dump", "maxAge": "24h", "check": "check-dump"},
+            "verifyIntegrity": "integrity",
+        }
+    },
     {"failover": {"job": {"cronJob": "promote", "service": "db", "selector": {"role": "replica"}}}},
     {"failover": {"cloudNativePG": {"to": "pg-2"}}},
     {"failover": {"patroni": {"scope": "shop-db", "to": "db-1"}}},

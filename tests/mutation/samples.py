@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -60,6 +61,10 @@ CHECKS = (
     {"tcp": {"service": "redis", "port": "redis", "timeout": "2s"}},
     {"alertResolved": {}},
 )
+PERFORMANCES = (
+    {"query": "latency", "maxRatio": "1.5", "before": "10m", "server": "main"},
+    {"query": "throughput", "minRatio": "0.8"},
+)
 SIGNAL = {
     "name": "HighErrorRate",
     "fingerprint": "00aa11bb",
@@ -108,7 +113,7 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "cancel": False,
             "suspend": False,
             "expiresAfter": "4h",
-            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
+            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard", "performance": performance},
             "confirmed": ["users"],
             "severityReason": "two users only",
             "runbookRef": {"kind": "ClusterRunbook", "name": "errors"},
@@ -118,7 +123,7 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "acknowledgedBy": "alice",
             "escalation": ESCALATION,
         }
-        for step, check in pairs()
+        for (step, check), performance in zip(pairs(), itertools.cycle(PERFORMANCES), strict=False)
     ]
 
 
@@ -134,7 +139,7 @@ def _runbooks() -> list[dict[str, Any]]:
             "holdFor": "2m",
             "containment": [{"name": "first", **COMMON, **step}, {"name": "second", **STEPS[2]}],
             "remediation": [{"name": "third", **COMMON, **step}, {"name": "fourth", **STEPS[2]}],
-            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
+            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard", "performance": performance},
             "verification": [
                 {"name": "up", "targets": [TARGET], "for": "10s", "timeout": "5m", **check},
                 {"name": "too", "rollout": {}},
@@ -146,7 +151,7 @@ def _runbooks() -> list[dict[str, Any]]:
             "escalation": ESCALATION,
             "communication": "status page",
         }
-        for step, check in pairs()
+        for (step, check), performance in zip(pairs(), itertools.cycle(PERFORMANCES), strict=False)
     ]
 
 

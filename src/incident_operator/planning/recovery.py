@@ -119,10 +119,11 @@ def default_gates(refs: Sequence[Ref]) -> tuple[CheckWish, ...]:
     )
 
 
-def standard_gates(tiers: Sequence[Tier]) -> tuple[CheckWish, ...]:
-    """What of the guide's list ("Verification") can be looked at, over all tiers: health, key functionality, logs.
+def standard_gates(tiers: Sequence[Tier], performance: Mapping[str, Any] | None = None) -> tuple[CheckWish, ...]:
+    """What of the guide's list ("Verification") can be looked at: health, key functionality, performance, logs.
 
-    Performance is what the http gates measure themselves: there is no level from before to compare with.
+    ``performance`` says what is compared with the level before the incident. Without it nothing is: an http gate only
+    asks for its answer within its own timeout.
     """
     rolled = tuple(dict.fromkeys(ref for tier in tiers for ref in tier.refs(ROLLED_OUT)))
     functions = tuple(
@@ -131,12 +132,14 @@ def standard_gates(tiers: Sequence[Tier]) -> tuple[CheckWish, ...]:
         for gate in tier.gates
         if gate.kind in FUNCTIONS
     )
+    compared = () if performance is None else (CheckWish("performance", "promql", performance, (), 0.0, 0.0),)
     seen = (
         CheckWish("health-checks", "podsReady", {}, rolled, STEADY_SECONDS, 0.0),
         *functions,
+        *compared,
         CheckWish("no-errors-in-logs", "logs", {"patterns": list(ERRORS), **FEW}, rolled, 0.0, 0.0),
     )
-    return seen if rolled else functions
+    return seen if rolled else (*functions, *compared)
 
 
 USER_ACCESS = CheckWish(

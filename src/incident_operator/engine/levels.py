@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from incident_operator.api.schema import parse_duration
@@ -21,6 +21,8 @@ from incident_operator.planning.plan import CheckWish, Manifest, Plan
 WAIT_SECONDS = 1.0
 """How long a plan waits for the level; an outage may have taken the Prometheus with it."""
 BEFORE = "10m"
+LONGEST = timedelta(days=366)
+"""An alert that claims to fire for longer has no time of its own, such as Go's zero, which is in the year 1."""
 
 
 def asked_of(spec: Mapping[str, Any], incident: Manifest) -> Mapping[str, Any] | None:
@@ -31,10 +33,19 @@ def asked_of(spec: Mapping[str, Any], incident: Manifest) -> Mapping[str, Any] |
     found = (spec.get("recovery") or {}).get("performance")
     if not found:
         return None
-    alerts = [each["startsAt"] for each in incident["spec"].get("signals") or () if each.get("startsAt")]
-    detected = min(datetime.fromisoformat(each) for each in (incident["metadata"]["creationTimestamp"], *alerts))
+    made = datetime.fromisoformat(incident["metadata"]["creationTimestamp"])
+    alerts = [_moment(each.get("startsAt"), made) for each in incident["spec"].get("signals") or ()]
     params = {key: value for key, value in found.items() if key != "before"}
-    return {**params, "at": stamp_of(detected - parse_duration(found.get("before", BEFORE)))}
+    return {**params, "at": stamp_of(min([made, *alerts]) - parse_duration(found.get("before", BEFORE)))}
+
+
+def _moment(text: object, otherwise: datetime) -> datetime:
+    """When an alert says that it began; whoever sent it may have written anything, which then tells nothing."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return otherwise
+    return found.astimezone(UTC) if found.tzinfo and otherwise - found < LONGEST else otherwise
 
 
 def window_seconds(performance: Mapping[str, Any] | None) -> float:

@@ -2,7 +2,8 @@
 
 Jobs, StatefulSets and claims are Kubernetes' own; pods have no node, so their status is written here as a
 kubelet would. VolumeSnapshot, Velero and CloudNativePG have their real CRDs, where the Go proxy has them
-(tests_support/upstream_crds); their status is written as their documentation says.
+(tests_support/upstream_crds); every status they may have is written here, also those of failures, one by one. From an
+Incident to its end, by reconcilers and with the shipped rights: test_data_incidents.
 """
 
 from __future__ import annotations

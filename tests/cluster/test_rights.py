@@ -187,7 +187,7 @@ def targets_of(action: Action, world: dict[str, Ref]) -> list[Ref]:
 
 
 BY_FORM = {"runJob", "snapshotVolumes", "restore", "failover"}
-"""Their rights depend on what they are asked for: unit/actions/test_data_rights, cluster/test_data_actions."""
+"""Their rights depend on what they are asked for: unit/actions/test_data_rights, cluster/test_data_incidents."""
 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS.keys() - BY_FORM))

@@ -161,6 +161,22 @@ def test_the_check_sees_what_it_measures(prometheus: Running) -> None:
     assert look(now - timedelta(minutes=2), query=looking_back, greaterThan="0").verdict is Verdict.PASS
 
 
+def test_what_is_measured_is_compared_with_what_it_was(prometheus: Running) -> None:
+    yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+
+    def look(**params: str) -> Finding:
+        given = {"at": yesterday, **params}
+        return asked(
+            prometheus.url,
+            lambda servers: PromQL(servers).look(FakeCluster(), "shop", (), given, since=datetime.now(UTC)),
+        )
+
+    assert look(query="time()", maxRatio="1.1").verdict is Verdict.PASS
+    assert look(query="time()", maxRatio="0.9").verdict is Verdict.FAIL
+    assert look(query="time()", minRatio="1.1").verdict is Verdict.FAIL
+    assert "the query gave no value" in look(query="up", maxRatio="1.1").message, "nothing was measured yesterday"
+
+
 def test_one_that_was_stopped_is_waited_for(prometheus: Running, tmp_path: Path) -> None:
     running = start_prometheus(tmp_path, CONFIG)
     running.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +28,12 @@ STEPS = (
     {"restore": {"volume": {"claim": "data", "snapshot": "nightly", "maxAge": "24h"}}},
     {"restore": {"velero": {"backup": "daily", "namespace": "velero", "maxAge": "24h"}}},
     {"restore": {"cloudNativePG": {"backup": "base", "name": "pg-2", "maxAge": "24h"}}},
-    {"restore": {"job": {"cronJob": "nightly"}}},
+    {
+        "restore": {
+            "job": {"cronJob": "load", "dumpedBy": "dump", "maxAge": "24h", "check": "check-dump"},
+            "verifyIntegrity": "integrity",
+        }
+    },
     {"failover": {"job": {"cronJob": "promote", "service": "db", "selector": {"role": "replica"}}}},
     {"failover": {"cloudNativePG": {"to": "pg-2"}}},
     {"failover": {"patroni": {"scope": "shop-db", "to": "db-1"}}},
@@ -48,12 +54,17 @@ CHECKS = (
         }
     },
     {"logs": {"patterns": ["error"], "atMost": 0}},
+    {"logs": {"patterns": ["error"], "perMinute": 5, "over": "2m"}},
     {"job": {"cronJob": "integrity"}},
     {"promql": {"query": "up", "lessThan": "0.01", "server": "main"}},
     {"promql": {"query": "up", "greaterThan": "1"}},
     {"promql": {"query": "up", "equalTo": "1"}},
     {"tcp": {"service": "redis", "port": "redis", "timeout": "2s"}},
     {"alertResolved": {}},
+)
+PERFORMANCES = (
+    {"query": "latency", "maxRatio": "1.5", "before": "10m", "server": "main"},
+    {"query": "throughput", "minRatio": "0.8"},
 )
 SIGNAL = {
     "name": "HighErrorRate",
@@ -103,7 +114,7 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "cancel": False,
             "suspend": False,
             "expiresAfter": "4h",
-            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
+            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard", "performance": performance},
             "confirmed": ["users"],
             "severityReason": "two users only",
             "runbookRef": {"kind": "ClusterRunbook", "name": "errors"},
@@ -113,7 +124,7 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "acknowledgedBy": "alice",
             "escalation": ESCALATION,
         }
-        for step, check in pairs()
+        for (step, check), performance in zip(pairs(), itertools.cycle(PERFORMANCES), strict=False)
     ]
 
 
@@ -129,7 +140,7 @@ def _runbooks() -> list[dict[str, Any]]:
             "holdFor": "2m",
             "containment": [{"name": "first", **COMMON, **step}, {"name": "second", **STEPS[2]}],
             "remediation": [{"name": "third", **COMMON, **step}, {"name": "fourth", **STEPS[2]}],
-            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard"},
+            "recovery": {"planRef": {"name": "shop"}, "verification": "Standard", "performance": performance},
             "verification": [
                 {"name": "up", "targets": [TARGET], "for": "10s", "timeout": "5m", **check},
                 {"name": "too", "rollout": {}},
@@ -141,7 +152,7 @@ def _runbooks() -> list[dict[str, Any]]:
             "escalation": ESCALATION,
             "communication": "status page",
         }
-        for step, check in pairs()
+        for (step, check), performance in zip(pairs(), itertools.cycle(PERFORMANCES), strict=False)
     ]
 
 

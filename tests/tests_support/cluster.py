@@ -29,8 +29,11 @@ class Kubectl:
         self._program = _kubectl_program()
         self._cache = cache
 
+    def argv(self, *args: str) -> list[str]:
+        return [*self._program, "--kubeconfig", str(self.kubeconfig), "--cache-dir", str(self._cache), *args]
+
     def run(self, *args: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        argv = [*self._program, "--kubeconfig", str(self.kubeconfig), "--cache-dir", str(self._cache), *args]
+        argv = self.argv(*args)
         env = {"PATH": os.environ["PATH"], "HOME": str(self._cache)}
         return subprocess.run(argv, input=given, capture_output=True, text=True, env=env, timeout=120, check=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -80,6 +80,24 @@ class Forms(Protocol):
     """For each form, and kind of target, what who asks must be allowed; ``asks`` has them all."""
     elsewhere: ClassVar[Mapping[str, str]]
     """For a form that acts in another namespace, the parameter that names that."""
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """An action whose step may be several, each of which must be done before the next begins."""
+
+    def parts(self, params: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """The end of each part's name, empty for the step itself, and its parameters, in order."""
+        ...
+
+
+@runtime_checkable
+class Rechecks(Protocol):
+    """An action that looks once more at what its plan rests on, just before the first write of a step."""
+
+    async def recheck(self, reader: Reader, changes: Sequence[Change]) -> None:
+        """Refused or Stalled, with the remedy, where that is not so any more."""
+        ...
 
 
 def plain(value: Json) -> Json:

@@ -76,6 +76,8 @@ async def promotion(reader: Reader, occasion: Occasion, target: Ref, form: Mappi
             *guards.gitops_notes(service),
         ),
         traits=(*change.traits, "Destructive"),
+        # A replica that is promoted while its clients cannot be moved to it is a second primary.
+        follows=(_selecting(ref_of(service, SERVICE), now, wanted),),
     )
 
 

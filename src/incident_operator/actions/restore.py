@@ -1,37 +1,75 @@
 """``restore``: data from a backup that is there, complete and young enough; nothing is overwritten by it.
 
-Four forms: a new volume, Velero, CloudNativePG, and a Job of one's own.
+Four forms: a new volume, Velero, CloudNativePG, and a Job of one's own. What must be checked before or after it is
+a part of its own: a step that comes before, or behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from incident_operator.actions import (
     backups,
     jobs,
     making,
     restore_cnpg,
+    restore_job,
     restore_velero,
     restore_volume,
     undo_settling,
 )
-from incident_operator.actions.contract import Occasion
+from incident_operator.actions.contract import Occasion, plain
 from incident_operator.actions.patches import is_there
-from incident_operator.actions.run_job import RunJob, cron_job_of
+from incident_operator.actions.run_job import RunJob
 from incident_operator.actions.settling import LIVE, combined
 from incident_operator.actions.snapshot_volumes import CLAIM
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused
-from incident_operator.planning.plan import Change, Entry, Manifest, Ref, Release, Request, Settlement, Standing
+from incident_operator.planning.plan import (
+    Change,
+    Entry,
+    Manifest,
+    Ref,
+    Release,
+    Request,
+    Settlement,
+    Standing,
+    canonical,
+)
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.selectors import is_leaving
 
 VERB = "restore"
+SOURCE = "source"
+"""Where a change keeps what it is made from."""
+BACKUPS = ("snapshot", "backup", "dumpedBy")
+"""What names a backup; without one there is none to look at."""
+
+
+class Form(Protocol):
+    """One form of a restore."""
+
+    async def plan(
+        self, reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any], now: datetime
+    ) -> tuple[Change, ...]:
+        """What it has to write; the backup is looked at first."""
+        ...
+
+    async def usable(self, reader: Reader, target: Ref, params: Mapping[str, Any], now: datetime) -> object:
+        """Refused unless the backup can be used."""
+        ...
+
+
+MODULES: Mapping[str, Form] = {
+    "volume": restore_volume,
+    "velero": restore_velero,
+    "cloudNativePG": restore_cnpg,
+    "job": restore_job,
+}
 PER_FORM: Mapping[str, frozenset[str]] = {
     "volume": restore_volume.WORKLOADS,
     "velero": RunJob.kinds,
@@ -76,6 +114,7 @@ class Restore:
         "velero": dict.fromkeys(sorted(RunJob.kinds), (RESTORES,)),
         "cloudNativePG": {"Cluster": (CLUSTERS,)},
         "job": dict.fromkeys(sorted(RunJob.kinds), jobs.ASKS),
+        "verifyIntegrity": dict.fromkeys(sorted(RunJob.kinds), jobs.ASKS),
     }
     elsewhere: ClassVar[Mapping[str, str]] = {"velero": "namespace"}
     release: ClassVar[Release] = Release.NEVER
@@ -92,16 +131,26 @@ class Restore:
         if target.kind not in PER_FORM[form]:
             kinds = ", ".join(sorted(PER_FORM[form]))
             raise Refused("Invalid", f"restore.{form} works on {kinds}, not on {target}")
-        match form:
-            case "volume":
-                return await restore_volume.plan(reader, occasion, target, given, self.clock())
-            case "velero":
-                return await restore_velero.plan(reader, occasion, target, given, self.clock())
-            case "cloudNativePG":
-                return await restore_cnpg.plan(reader, occasion, target, given, self.clock())
-            case _:
-                made = await jobs.job_change(reader, occasion, cron_job_of(given), verb=VERB)
-                return (dataclasses.replace(made, traits=("Irreversible",)),)
+        changes = await MODULES[form].plan(reader, occasion, target, given, self.clock())
+        if not any(given.get(field) for field in BACKUPS):
+            return changes
+        source = {"form": form, "target": [target.kind, target.name, target.namespace], "given": plain(given)}
+        return tuple(dataclasses.replace(change, after={**change.after, SOURCE: source}) for change in changes)
+
+    def parts(self, params: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """What is checked before it, the restore itself, what is checked after it: one must be done for the next."""
+        check, verify = (params.get("job") or {}).get("check"), params.get("verifyIntegrity")
+        before = [("check", {"job": {"cronJob": check}})] if check else []
+        after = [("verify", {"job": {"cronJob": verify}})] if verify else []
+        return [*before, ("", params), *after]
+
+    async def recheck(self, reader: Reader, changes: Sequence[Change]) -> None:
+        """Refused unless the backup is still there, complete and young enough: an approval may have taken a day."""
+        found = [change.after[SOURCE] for change in changes if SOURCE in change.after]
+        sources = {canonical(each): each for each in found}
+        for source in sources.values():
+            kind, name, namespace = source["target"]
+            await MODULES[source["form"]].usable(reader, Ref(kind, name, namespace), source["given"], self.clock())
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
         """What was made by its name and whose it is, a workload by its claims."""

@@ -87,11 +87,8 @@ async def plan(
     await backups.refuse_unserved(reader, VERB, target, backups.CNPG)
     old = await reader.get(KIND, target.namespace, target.name)
     guards.refuse_protected(VERB, old)
-    backup_name = backups.text_of(params, "cloudNativePG", "backup")
-    backup = await reader.get("Backup", target.namespace, backup_name)
-    said = f"CloudNativePG backup {target.namespace}/{backup_name}"
-    _refuse_unusable(said, backup, target)
-    age = backups.aged(VERB, said, (backup.get("status") or {}).get("stoppedAt"), params, now)
+    said, age = await usable(reader, target, params, now)
+    backup_name = params["backup"]
     name = params.get("name") or making.name_of(
         f"{target.name[:30]}-restored", occasion.uid, occasion.step, KIND, target.name, backup_name, most=MOST_NAME
     )
@@ -114,6 +111,15 @@ async def plan(
             notes=_notes(old, name),
         ),
     )
+
+
+async def usable(reader: Reader, target: Ref, params: Mapping[str, Any], now: datetime) -> tuple[str, str]:
+    """The Backup as people call it and its age; Refused unless it is a completed one of the target, young enough."""
+    name = backups.text_of(params, "cloudNativePG", "backup")
+    backup = await reader.get("Backup", target.namespace, name)
+    said = f"CloudNativePG backup {target.namespace}/{name}"
+    _refuse_unusable(said, backup, target)
+    return said, backups.aged(VERB, said, (backup.get("status") or {}).get("stoppedAt"), params, now)
 
 
 def _refuse_unusable(said: str, backup: Manifest, target: Ref) -> None:

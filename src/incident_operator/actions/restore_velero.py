@@ -40,13 +40,8 @@ async def plan(
     reader: Reader, occasion: Occasion, target: Ref, params: Mapping[str, Any], now: datetime
 ) -> tuple[Change, ...]:
     """The Restore object in Velero's namespace; Refused unless the backup is Completed and has this namespace in it."""
-    await backups.refuse_unserved(reader, VERB, target, backups.VELERO)
-    namespace, name = params.get("namespace") or "velero", backups.text_of(params, "velero", "backup")
-    backup = await reader.get("VeleroBackup", namespace, name)
-    said = f"Velero backup {namespace}/{name}"
-    _refuse_incomplete(said, backup)
-    _refuse_elsewhere(said, backup, occasion.namespace)
-    age = backups.aged(VERB, said, (backup.get("status") or {}).get("completionTimestamp"), params, now)
+    said, age = await usable(reader, target, params, now)
+    namespace, name = params.get("namespace") or "velero", params["backup"]
     ref = Ref(KIND, making.name_of(name, occasion.uid, occasion.step, KIND, namespace, name), namespace)
     body = {
         "apiVersion": "velero.io/v1",
@@ -70,6 +65,17 @@ async def plan(
             traits=("Irreversible",),
         ),
     )
+
+
+async def usable(reader: Reader, target: Ref, params: Mapping[str, Any], now: datetime) -> tuple[str, str]:
+    """The backup as people call it and its age; Refused unless it is Completed, of this namespace and young enough."""
+    await backups.refuse_unserved(reader, VERB, target, backups.VELERO)
+    namespace, name = params.get("namespace") or "velero", backups.text_of(params, "velero", "backup")
+    backup = await reader.get("VeleroBackup", namespace, name)
+    said = f"Velero backup {namespace}/{name}"
+    _refuse_incomplete(said, backup)
+    _refuse_elsewhere(said, backup, target.namespace)
+    return said, backups.aged(VERB, said, (backup.get("status") or {}).get("completionTimestamp"), params, now)
 
 
 def _refuse_incomplete(said: str, backup: Manifest) -> None:

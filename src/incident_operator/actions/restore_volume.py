@@ -68,13 +68,11 @@ async def plan(
         [f"the new claim {new} is empty: what is to be in it must be loaded afterwards"],
     )
     if snapshot:
-        source = await _snapshot(reader, workload, snapshot)
+        source, age = await usable(reader, target, params, now)
         notes = []
         of = (source["spec"].get("source") or {}).get("persistentVolumeClaimName")
         if of not in (None, claim):
             notes.append(f"VolumeSnapshot {snapshot} is of claim {of}, not of {claim}")
-        name = f"VolumeSnapshot {target.namespace}/{snapshot}"
-        age = backups.aged(VERB, name, source["status"].get("creationTime"), params, now)
         said = f"from VolumeSnapshot {snapshot}, {age}"
     made = _claim(occasion, workload, old, source, new, said)
     notes += [f"claim {claim} keeps all that is in it, and is never deleted by an Incident", *_notes(workload)]
@@ -114,19 +112,21 @@ def _refuse_leaving(workload: Manifest, old: Manifest) -> None:
         )
 
 
-async def _snapshot(reader: Reader, workload: Manifest, name: str) -> Manifest:
-    """The snapshot; Refused unless a volume can be made from it."""
-    await backups.refuse_unserved(reader, VERB, guards.named(workload), backups.SNAPSHOTS)
-    found = await reader.get("VolumeSnapshot", workload["metadata"]["namespace"], name)
+async def usable(reader: Reader, target: Ref, params: Mapping[str, Any], now: datetime) -> tuple[Manifest, str]:
+    """The snapshot and its age; Refused unless a volume can be made from it and it is young enough."""
+    await backups.refuse_unserved(reader, VERB, target, backups.SNAPSHOTS)
+    name = backups.text_of(params, "volume", "snapshot")
+    found = await reader.get("VolumeSnapshot", target.namespace, name)
     error = ((found.get("status") or {}).get("error") or {}).get("message")
     if not is_ready(found) or is_leaving(found):
         why = making.one_line(error) if error else "its status.readyToUse is not true, or it is not bound"
         raise Refused(
             "BackupIncomplete",
-            f"could not {VERB} {guards.named(workload)} from VolumeSnapshot {name}: it is not ready to use: "
+            f"could not {VERB} {target} from VolumeSnapshot {name}: it is not ready to use: "
             f"{'it is being deleted' if is_leaving(found) else why}; name another one: kubectl get volumesnapshot",
         )
-    return found
+    said = f"VolumeSnapshot {target.namespace}/{name}"
+    return found, backups.aged(VERB, said, found["status"].get("creationTime"), params, now)
 
 
 def _claim(

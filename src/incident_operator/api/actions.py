@@ -15,6 +15,7 @@ from incident_operator.api.schema import (
     LabelMap,
     Model,
     ObjectName,
+    Rule,
     exactly_one,
     one_of,
     validated_by,
@@ -108,6 +109,36 @@ class RestoreCloudNativePG(Model):
     """Refuse a backup that is older than this, like `24h`."""
 
 
+class RestoreJob(Model):
+    """Run a Job that loads a dump, made from a CronJob as `kubectl create job --from=cronjob/NAME` does."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            Rule(
+                rule="!has(self.maxAge) || has(self.dumpedBy)",
+                message="maxAge needs dumpedBy: the CronJob that writes the dumps tells how old the newest is",
+                field_path=".maxAge",
+            )
+        )
+    )
+
+    cron_job: ObjectName
+    """The CronJob whose Job loads the dump; it may be suspended."""
+    dumped_by: ObjectName | None = None
+    """The CronJob that writes the dumps. The newest dump is as old as its status.lastSuccessfulTime; without one \
+there is none, and nothing is loaded."""
+    max_age: Duration | None = None
+    """Refuse to load where the newest dump of dumpedBy is older than this, like `24h`."""
+    check: ObjectName | None = None
+    """A CronJob whose Job must complete before anything is loaded, such as one that reads the whole dump."""
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        if self.max_age and not self.dumped_by:
+            raise ValueError("maxAge needs dumpedBy: the CronJob that writes the dumps tells how old the newest is")
+        return self
+
+
 class Restore(Model):
     """Restore data from a backup that is there, complete and young enough; nothing is overwritten."""
 
@@ -117,8 +148,11 @@ class Restore(Model):
     """A Velero backup."""
     cloud_native_pg: Annotated[RestoreCloudNativePG | None, Field(alias="cloudNativePG")] = None
     """A Backup of CloudNativePG."""
-    job: RunJob | None = None
+    job: RestoreJob | None = None
     """A Job that restores, such as one that reads a dump."""
+    verify_integrity: ObjectName | None = None
+    """A CronJob whose Job must complete after the restore and before anything else, such as one that checks pages, \
+indexes and rows."""
 
     model_config = ConfigDict(json_schema_extra=validated_by(one_of(RESTORES)))
 

@@ -86,12 +86,42 @@ class Sql(Model):
 class Logs(Model):
     """The targets' containers have logged none, or few, of some texts since the last action."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            Rule(
+                rule="!(has(self.atMost) && has(self.perMinute))",
+                message="give atMost (since the last action) or perMinute (over the last minutes), not both",
+            ),
+            Rule(
+                rule="!has(self.over) || has(self.perMinute)",
+                message="over is the window of perMinute: give that, too",
+                field_path=".over",
+            ),
+            between("over", "10s", "1h"),
+        )
+    )
+
     patterns: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(min_length=1, max_length=16)
     ]
     """Texts to look for in each line; upper and lower case are the same. No regular expressions."""
-    at_most: Annotated[int, Field(ge=0, le=100000)] = 0
-    """How many such lines are still good, over all targets."""
+    at_most: Annotated[int, Field(ge=0, le=100000)] | None = None
+    """How many such lines since the last action are still good, over all targets; more of them can only be put right \
+by another action. Default: 0, where perMinute is not given."""
+    per_minute: Annotated[int, Field(ge=0, le=100000)] | None = None
+    """How many such lines a minute are still good, over all targets, counted over the last `over`. Unknown until \
+that much time has passed since the last action."""
+    over: Duration | None = None
+    """The time that perMinute looks back, between 10s and 1h. Default: 1m."""
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        if self.at_most is not None and self.per_minute is not None:
+            raise ValueError("give atMost (since the last action) or perMinute (over the last minutes), not both")
+        if self.over is not None and self.per_minute is None:
+            raise ValueError("over is the window of perMinute: give that, too")
+        check_between("over", self.over, 10, 3600)
+        return self
 
 
 class JobVerdict(Model):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from incident_operator.api.checks import Check
+from incident_operator.api.checks import Check, Query
 from incident_operator.api.schema import (
     DAY_SECONDS,
     Duration,
@@ -20,6 +20,8 @@ from incident_operator.api.schema import (
     Rule,
     between,
     check_between,
+    exactly_one,
+    one_of,
     validated_by,
 )
 from incident_operator.api.signals import Escalations, RunbookRef, Signals, Source
@@ -54,15 +56,77 @@ class PlanRef(Model):
     """Name of the RecoveryPlan, in the namespace of the Incident."""
 
 
+RATIOS = ("maxRatio", "minRatio")
+Ratio = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$", max_length=13)]
+
+
+def _above_zero(field: str) -> Rule:
+    return Rule(
+        rule=f"!has(self.{field}) || double(self.{field}) > 0.0",
+        message=f'{field} must be more than 0, like "1.5"',
+        field_path=f".{field}",
+    )
+
+
+class Performance(Model):
+    """What a Prometheus measures is again as it was before the incident; no answer is Unknown."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            one_of(RATIOS), *(_above_zero(each) for each in RATIOS), between("before", "0s", "720h")
+        )
+    )
+
+    query: Query
+    """PromQL that gives exactly one number, such as a 95th percentile over all pods."""
+    max_ratio: Ratio | None = None
+    """The value may be at most so many times what it was, like "1.5": for what is better when it is lower."""
+    min_ratio: Ratio | None = None
+    """The value must be at least so many times what it was, like "0.8": for what is better when it is higher."""
+    before: Duration = "10m"
+    """How long before the detection it was still as it should be, up to 720h. The detection is when the first of its \
+alerts began to fire, else when the Incident was made."""
+    server: Label | None = None
+    """The Prometheus to ask, by its name in the operator's configuration. Default: the first."""
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        exactly_one(self, RATIOS)
+        check_between("before", self.before, 0, 30 * DAY_SECONDS)
+        for name, ratio in zip(RATIOS, (self.max_ratio, self.min_ratio), strict=True):
+            if ratio is not None and float(ratio) <= 0:
+                raise ValueError(f"{name} must be more than 0")
+        return self
+
+
 class Recovery(Model):
     """Bring an application back tier by tier, from its database to its frontend."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validated_by(
+            Rule(
+                rule="!has(self.performance) || self.verification == 'Standard'",
+                message="performance is part of the Standard verification: give verification: Standard, too",
+                field_path=".performance",
+            )
+        )
+    )
 
     plan_ref: PlanRef | None = None
     """The RecoveryPlan to follow. Default: the workloads that carry the label incident-operator.dev/tier, in the \
 order database, api, bot, frontend, auxiliary."""
     verification: Literal["Gates", "Standard"] = "Gates"
     """What must be true in the end: the Gates of the tiers, or the guide's Standard list over all of them: health, \
-key functionality (every http and sql gate once more), few errors in logs, and a person's word that users are back."""
+key functionality (every http and sql gate once more), performance where that is given, few errors in logs, and a \
+person's word that users are back."""
+    performance: Performance | None = None
+    """What must be again as it was before the incident; part of the Standard list."""
+
+    @model_validator(mode="after")
+    def _as_the_api_server(self) -> Self:
+        if self.performance and self.verification != "Standard":
+            raise ValueError("performance is part of the Standard verification: give verification: Standard, too")
+        return self
 
 
 class IncidentSpec(Model):

@@ -99,7 +99,7 @@ class PlannedGate(Model):
     """Name of the gate."""
     check: Word
     """Kind of check."""
-    parameters: Text | None = None
+    parameters: Annotated[str, StringConstraints(max_length=16384)] | None = None
     """What it checks, as JSON."""
     targets: Annotated[list[LedgerTarget], Field(max_length=500)] | None = None
     """What it looks at."""
@@ -132,7 +132,7 @@ class PlannedStep(Model):
     """Its changes."""
     tier: Word | None = None
     """The tier of the recovery that it belongs to."""
-    gates: Annotated[list[PlannedGate], Field(max_length=16)] | None = None
+    gates: Annotated[list[PlannedGate], Field(max_length=300)] | None = None
     """What must be true before the next step begins."""
     brings_back: Names | None = None
     """The steps that it takes back."""
@@ -238,7 +238,7 @@ class StepStatus(Model):
     """When its first write was put on record."""
     finished_at: Instant | None = None
     """When it was done or had failed."""
-    gates: Annotated[list[CheckStatus], Field(max_length=16)] | None = None
+    gates: Annotated[list[CheckStatus], Field(max_length=300)] | None = None
     """What each of its gates says."""
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from incident_operator.cluster.port import Reader
 from incident_operator.planning.plan import Finding, Ref
 from incident_operator.planning.rights import Rule
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """A check that may compare with what was at another time."""
+
+    async def with_level(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters with the level that they compare with; as they are if there is none, or none to be told."""
+        ...
 
 
 class Check(Protocol):

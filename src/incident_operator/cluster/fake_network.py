@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
 
 from incident_operator.cluster.port import Ran
 from incident_operator.faults import Fault
@@ -23,5 +25,10 @@ class Network:
     programs: dict[str, Ran | Fault] = dataclasses.field(default_factory=dict)
     """How whatever is run in a pod ends, or a fault."""
     ran: list[tuple[str, str, tuple[str, ...], float]] = dataclasses.field(default_factory=list)
-    logs: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
-    """What a container (pod, container) has logged."""
+    logs: dict[tuple[str, str], str | Sequence[tuple[datetime, str]]] = dataclasses.field(default_factory=dict)
+    """What a container (pod, container) has logged: a text, or lines with their times."""
+
+    def logged(self, pod: str, container: str, since: datetime) -> str:
+        """The lines since then; those that have no time are always among them."""
+        found = self.logs.get((pod, container), "")
+        return found if isinstance(found, str) else "".join(f"{line}\n" for at, line in found if at >= since)

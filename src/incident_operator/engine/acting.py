@@ -10,10 +10,10 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable
 
-from incident_operator.actions.contract import Action
+from incident_operator.actions.contract import Action, Rechecks
 from incident_operator.cluster.port import Hands
 from incident_operator.faults import Conflict, Fault, NotFound, Stalled, Waiting
-from incident_operator.planning.plan import Entry, EntryState, Manifest, Request, Standing
+from incident_operator.planning.plan import Change, Entry, EntryState, Manifest, Request, Standing
 
 
 def with_state(entry: Entry, state: EntryState, message: str = "") -> Entry:
@@ -78,7 +78,16 @@ async def act_all(
     Whatever one write raises, the others are finished and reported: their results must get on record.
     """
     pairs = list(entries)
-    results = await asyncio.gather(*(act(hands, action, entry, now) for action, entry in pairs), return_exceptions=True)
+    faults = await _rechecked(hands, pairs)
+    results = await asyncio.gather(
+        *(
+            _refused(hands, action, entry, faults[entry.step], now)
+            if entry.step in faults
+            else act(hands, action, entry, now)
+            for action, entry in pairs
+        ),
+        return_exceptions=True,
+    )
     done: list[Entry] = []
     waiting: Waiting | None = None
     for (_, entry), result in zip(pairs, results, strict=True):
@@ -91,6 +100,32 @@ async def act_all(
         else:
             raise result
     return done, waiting
+
+
+async def _rechecked(hands: Hands, pairs: Iterable[tuple[Action, Entry]]) -> dict[str, Fault]:
+    """The steps whose plan rests on what is not so any more, and why; the writes of a step are made all or none."""
+    asked: dict[str, tuple[Rechecks, list[Change]]] = {}
+    for action, entry in pairs:
+        if isinstance(action, Rechecks):
+            asked.setdefault(entry.step, (action, []))[1].append(entry.change)
+    faults: dict[str, Fault] = {}
+    for step, (asking, changes) in asked.items():
+        try:
+            await asking.recheck(hands, changes)
+        except Fault as fault:
+            faults[step] = fault
+    return faults
+
+
+async def _refused(hands: Hands, action: Action, entry: Entry, fault: Fault, now: str) -> Entry:
+    """A write that is not made any more; one that a process before this one has made is adopted."""
+    if isinstance(fault, Waiting):
+        raise fault
+    target, request = entry.change.target, entry.change.request
+    current = await hands.find(target.kind, target.namespace, target.name)
+    if request is not None and action.standing(entry.change, current) is Standing.AFTER:
+        return _done(entry, request, current, now)
+    return with_state(entry, EntryState.FAILED, f"{fault.reason}: {fault.message}")
 
 
 async def release(hands: Hands, action: Action, entry: Entry, now: str) -> Entry:

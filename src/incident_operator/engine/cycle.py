@@ -93,7 +93,7 @@ class Engine:
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions)
         self._lists = Lists(unchanged)
-        self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists, triager or Triager())
+        self._preparer = preparing.Preparer((actions, checks), policies, Preview(), self._lists, triager or Triager())
         self._ids = IdBook(cluster, namespaces)
         self._memories: dict[Key, Memory] = {}
         self._echoes: dict[str, None] = {}

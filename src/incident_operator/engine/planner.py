@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from incident_operator.actions.contract import Action, Occasion, Stops
+from incident_operator.actions.contract import Action, InParts, Occasion, Stops
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.wishes import StepWish
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import GATES, Change, Manifest, Plan, PlannedStep, Ref, Release
 
+MOST_NAME = 63
+"""Characters of a step's name."""
 Found = Mapping[tuple[str, Ref], tuple[Change, ...]]
 """The changes by step and target."""
 
@@ -26,6 +28,7 @@ async def make_plan(
     the same Incident always says the same.
     """
     meta = incident["metadata"]
+    wishes = _in_parts(catalogue, wishes)
     keys, jobs = [], []
     for wish in wishes:
         if wish.action == GATES:
@@ -45,6 +48,34 @@ async def make_plan(
     planned = [_planned(wish, catalogue, _of(wish, catalogue, found)) for wish in wishes]
     # What was not stopped need not be started.
     return Plan(tuple(step for step in planned if step.changes or not step.brings_back))
+
+
+def _in_parts(catalogue: Mapping[str, Action], wishes: Sequence[StepWish]) -> tuple[StepWish, ...]:
+    """The steps, those that have parts as several; Refused where two have one name then."""
+    found = tuple(part for wish in wishes for part in _parts(catalogue.get(wish.action), wish))
+    taken: set[str] = set()
+    for wish in found:
+        if wish.name in taken:
+            raise Refused("Invalid", f"two steps are called {wish.name}, one of them a part of another: rename one")
+        taken.add(wish.name)
+    return found
+
+
+def _parts(action: Action | None, wish: StepWish) -> list[StepWish]:
+    """A step as its parts, which run one after the other.
+
+    What comes before the step itself must be done, so it never goes on to the next; ``Continue`` is for the rest.
+    """
+    parts = action.parts(wish.params) if isinstance(action, InParts) else ()
+    if len(parts) <= 1:
+        return [wish]
+    found, is_before = [], True
+    for end, params in parts:
+        name = f"{wish.name[: MOST_NAME - len(end) - 1]}-{end}" if end else wish.name
+        is_before = is_before and bool(end)
+        on_failure = "Halt" if is_before and wish.on_failure == "Continue" else wish.on_failure
+        found.append(dataclasses.replace(wish, name=name, params=params, stage="", on_failure=on_failure))
+    return found
 
 
 def _params(wish: StepWish, target: Ref) -> Mapping[str, Any] | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from incident_operator.actions.contract import Action
 from incident_operator.api import names
-from incident_operator.engine import planner, recovering
+from incident_operator.checks.contract import Check
+from incident_operator.engine import levels, planner, recovering
 from incident_operator.engine.case import Case
 from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
@@ -27,9 +28,15 @@ class Preparer:
     """Makes plans."""
 
     def __init__(
-        self, actions: Mapping[str, Action], policies: PolicyBook, preview: Preview, lists: Lists, triager: Triager
+        self,
+        repertoire: tuple[Mapping[str, Action], Mapping[str, Check]],
+        policies: PolicyBook,
+        preview: Preview,
+        lists: Lists,
+        triager: Triager,
     ) -> None:
-        """Plan with these actions."""
+        """Plan with these actions and checks."""
+        actions, self._checks = repertoire
         self._triager = triager
         self._actions = actions
         self._policies = policies
@@ -73,7 +80,7 @@ class Preparer:
             looking = asyncio.create_task(self._looked(case, account, survey, is_wanted=is_wanted))
             begun.append(looking)
             plan = await planner.make_plan(reader, self._actions, case.incident, wishes)
-            plan = with_reasons(plan, await looking)
+            plan = with_reasons(await levels.measured(self._checks, plan), await looking)
             return await self._preview.of(case.hands, plan, await survey, namespace, account)
         finally:
             for task in begun:

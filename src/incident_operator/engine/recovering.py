@@ -10,6 +10,7 @@ from incident_operator.api import names
 from incident_operator.api.schema import parse_duration
 from incident_operator.cluster.port import Cluster, Reader
 from incident_operator.cluster.resources import resource
+from incident_operator.engine import levels
 from incident_operator.engine.wishes import StepWish, Wishes, check_wish, step_wish
 from incident_operator.faults import NotFound, Refused
 from incident_operator.planning.plan import GATES, CheckWish, Ref, Release
@@ -61,7 +62,7 @@ async def steps(cluster: Cluster, reader: Reader, namespace: str, wishes: Wishes
     for tier in tiers:
         found += _bring_back(tier, namespace)
     if wishes.standard:
-        found += _standard(tiers)
+        found += _standard(tiers, wishes.performance)
     taken = {wish.name for wish in wishes.steps}
     for wish in found:
         if wish.name in taken:
@@ -201,9 +202,10 @@ def _bring_back(tier: Tier, namespace: str) -> list[StepWish]:
     return found
 
 
-def _standard(tiers: Sequence[Tier]) -> list[StepWish]:
+def _standard(tiers: Sequence[Tier], performance: Mapping[str, Any] | None) -> list[StepWish]:
     """The guide's list of what must be true in the end: what can be looked at, then a person's word."""
-    looked = [StandardStep("verification", standard_gates(tiers), max(tier.timeout_seconds for tier in tiers))]
+    seconds = max(tier.timeout_seconds for tier in tiers) + levels.window_seconds(performance)
+    looked = [StandardStep("verification", standard_gates(tiers, performance), seconds)]
     asked = StandardStep(USER_ACCESS.name, (USER_ACCESS,), ASK_SECONDS)
     return [
         StepWish(

@@ -16,8 +16,7 @@ KEPT = frozenset({"Job", "VolumeSnapshot", "PersistentVolumeClaim", "Restore", "
 def needed(changes: Iterable[Change]) -> list[Right]:
     """The rights for the writes, and for putting back what they make."""
     found: set[Right] = set()
-    for change in changes:
-        request = change.request
+    for request in (each for change in changes for each in (change.request, *change.follows)):
         if request is None:
             continue
         kind, namespace = request.ref.kind, request.ref.namespace

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from incident_operator.api.recovery import STEP_FAILURE
 from incident_operator.api.schema import parse_duration
+from incident_operator.engine import levels
 from incident_operator.engine.resolving import Signals, merged, signals_of
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import CheckWish, Manifest, Phase, Ref, Release, digest
@@ -61,6 +62,8 @@ class Wishes:
     """The RecoveryPlan to follow; empty: what labels tell; None: no recovery."""
     standard: bool
     """Whether the guide's list is looked at when all tiers are back."""
+    performance: Mapping[str, Any] | None
+    """What must be as it was before then, and when that was."""
     confirmed: frozenset[str]
     """What a person has confirmed."""
     signals: Signals
@@ -175,6 +178,7 @@ def read(incident: Manifest, resolved: Resolved | None = None) -> Wishes:
         checks=tuple(check_wish(raw, namespace, targets) for raw in spec.get("verification") or ()),
         recovery=None if recovery is None else (recovery.get("planRef") or {}).get("name", ""),
         standard=(recovery or {}).get("verification") == "Standard",
+        performance=levels.asked_of(spec, incident),
         confirmed=frozenset(spec.get("confirmed") or ()),
         signals=signals_of(own),
         hold_seconds=_seconds(spec.get("holdFor", "0s")),

@@ -131,6 +131,8 @@ class Change:
     """Whether its request holds what not everybody who sees Incidents may see: it is kept in an IncidentLedger."""
     later: bool = False
     """Whether it fits only once an earlier step of the plan is done, so that no dry run can be made of it now."""
+    follows: tuple[Request, ...] = ()
+    """The writes that come when it has settled: may they not be made, it must not be begun."""
     diff: str = ""
     """What the API server's dry run of it changes, in lines."""
     blast: Blast | None = None

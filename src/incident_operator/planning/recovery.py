@@ -25,8 +25,8 @@ READY = ROLLED_OUT | {"Cluster"}
 FUNCTIONS = frozenset({"http", "sql"})
 """Checks that ask what users ask."""
 ERRORS = ("error", "fatal", "panic", "exception")
-FEW = 10
-"""Lines with one of these that an application may well log when what it needs comes back."""
+FEW = {"perMinute": 10, "over": "30s"}
+"""Lines with one of these that an application may well log when what it needs comes back; a burst of them passes."""
 MOST_NAME = 63
 STEADY_SECONDS = 5.0
 """How long the gates of a tier that names none must hold."""
@@ -160,10 +160,11 @@ def refuse_same_words(asked: Iterable[tuple[str, str]]) -> None:
         known[word] = what
 
 
-def standard_gates(tiers: Sequence[Tier]) -> tuple[CheckWish, ...]:
-    """What of the guide's list ("Verification") can be looked at, over all tiers: health, key functionality, logs.
+def standard_gates(tiers: Sequence[Tier], performance: Mapping[str, Any] | None = None) -> tuple[CheckWish, ...]:
+    """What of the guide's list ("Verification") can be looked at: health, key functionality, performance, logs.
 
-    Performance is what the http gates measure themselves: there is no level from before to compare with.
+    ``performance`` says what is compared with the level before the incident. Without it nothing is: an http gate only
+    asks for its answer within its own timeout.
     """
     rolled = tuple(dict.fromkeys(ref for tier in tiers for ref in tier.refs(ROLLED_OUT)))
     functions = tuple(
@@ -172,12 +173,14 @@ def standard_gates(tiers: Sequence[Tier]) -> tuple[CheckWish, ...]:
         for gate in tier.gates
         if gate.kind in FUNCTIONS
     )
+    compared = () if performance is None else (CheckWish("performance", "promql", performance, (), 0.0, 0.0),)
     seen = (
         CheckWish("health-checks", "podsReady", {}, rolled, STEADY_SECONDS, 0.0),
         *functions,
-        CheckWish("no-errors-in-logs", "logs", {"patterns": list(ERRORS), "atMost": FEW}, rolled, 0.0, 0.0),
+        *compared,
+        CheckWish("no-errors-in-logs", "logs", {"patterns": list(ERRORS), **FEW}, rolled, 0.0, 0.0),
     )
-    return seen if rolled else functions
+    return seen if rolled else (*functions, *compared)
 
 
 USER_ACCESS = CheckWish(

@@ -12,7 +12,7 @@ from incident_operator.actions.run_job import RunJob
 from incident_operator.actions.snapshot_volumes import SnapshotVolumes
 from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.cluster.resources import RESOURCES, resource
-from unit.actions.objects import pod, workload
+from unit.actions.objects import later, pod, stamp, workload
 from unit.actions.restoring import (
     GROUPS,
     RESTORE,
@@ -33,6 +33,7 @@ CNPG = "postgresql.cnpg.io/v1"
 POSTGRES = made("Cluster", "pg", CNPG, spec={"instances": 1, "storage": {"size": "1Gi"}})
 BASE = made("Backup", "base", CNPG, spec={"cluster": {"name": "pg"}}, status={"phase": "completed"})
 DAILY = made("VeleroBackup", "daily", "velero.io/v1", namespace="velero", spec={}, status={"phase": "Completed"})
+DUMPED = {**cron_job(), "status": {"lastSuccessfulTime": stamp(later(-3600))}}
 VOLUME: Object = {"volume": {"claim": "data", "snapshot": "nightly"}}
 ASKED: dict[str, list[tuple[Object, Object]]] = {
     "runJob": [(workload(), {"cronJob": "dump"})],
@@ -46,7 +47,7 @@ ASKED: dict[str, list[tuple[Object, Object]]] = {
         (database("StatefulSet"), VOLUME),
         (workload(), {"velero": {"backup": "daily"}}),
         (POSTGRES, {"cloudNativePG": {"backup": "base"}}),
-        (workload(), {"job": {"cronJob": "dump"}}),
+        (workload(), {"job": {"cronJob": "dump", "dumpedBy": "dump"}}),
     ],
 }
 
@@ -54,7 +55,7 @@ ASKED: dict[str, list[tuple[Object, Object]]] = {
 async def used_by(action: Action, thing: Object, params: Object) -> set[tuple[str, str, str]]:
     """Every right that an action uses from its plan to its release, as the API server would ask for it."""
     used = set()
-    fake = FakeCluster(thing, claim(), snapshot(), cron_job(), BASE, DAILY, groups=GROUPS)
+    fake = FakeCluster(thing, claim(), snapshot(), DUMPED, BASE, DAILY, groups=GROUPS)
 
     def see(call: Call) -> None:
         found = resource(call.ref.kind)
@@ -92,4 +93,5 @@ def test_who_asks_must_be_allowed_what_is_made_for_them(action: Action) -> None:
 
 def test_every_form_of_restore_works_on_kinds_that_restore_works_on() -> None:
     assert set().union(*PER_FORM.values()) == Restore.kinds
+    assert Restore.forms.keys() == {*PER_FORM, "verifyIntegrity"}
     assert all(set(EVERY) <= set(rules) for rules in Restore.asks.values())

@@ -11,6 +11,7 @@ from incident_operator.actions import failover_patroni
 from incident_operator.actions.failover import Failover
 from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.cluster.resources import resource
+from incident_operator.engine.rights import needed
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import Change, Entry, EntryState, Release, Settlement, Standing
 from unit.actions.objects import OCCASION, SINCE, created, done, later, pod, target, workload
@@ -74,6 +75,10 @@ async def test_the_service_follows_only_when_the_job_has_completed() -> None:
     assert fake.at("Service", "db")["spec"]["selector"] == NEW
     after = await look(fake, (*entries, *done([follow])))
     assert (after.state, after.further) == ("Settled", ())
+
+
+async def test_nothing_is_promoted_by_who_may_not_move_the_service_afterwards() -> None:
+    assert ("patch", "Service", "", "shop") in needed(await planned(a_database()))
 
 
 async def test_a_failed_job_leaves_the_service_alone() -> None:

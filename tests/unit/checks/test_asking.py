@@ -103,6 +103,48 @@ async def test_lines_with_a_text_are_counted_and_never_told(text: str, params: A
     assert "thing" not in found.message
 
 
+RATE = {"perMinute": 4, "over": "30s"}
+
+
+async def rate(at: float, *lines: float, **params: Any) -> Finding:
+    """What a look finds so many seconds after the action, with a bad line at each of these seconds."""
+    fake = a_database(PRIMARY)
+    fake.network.logs = {("db-0", "web"): [(later(each), "a FATAL thing") for each in lines]}
+    given = {"patterns": ["fatal"], **RATE, **params}
+    check = Logs(clock=lambda: later(at))
+    return await check.look(fake, "shop", (target(DATABASE),), given, since=later(0))
+
+
+@pytest.mark.parametrize(
+    ("at", "lines", "params", "verdict"),
+    [
+        (30, (), {}, Verdict.PASS),
+        (30, (1, 2), {}, Verdict.PASS),
+        (30, (1, 2, 3), {}, Verdict.FAIL),
+        (29, (1, 2), {}, Verdict.UNKNOWN),
+        (5, (1, 2, 3), {}, Verdict.FAIL),
+        (30, (-3, -2, -1, 1), {}, Verdict.PASS),
+        (60, (1,), {"over": None}, Verdict.PASS),
+        (59, (1,), {"over": None}, Verdict.UNKNOWN),
+        (30, (1,), {"perMinute": 0}, Verdict.FAIL),
+        (30, (1,), {"perMinute": 1}, Verdict.FAIL),
+        (30, (), {"over": "soon"}, Verdict.UNKNOWN),
+    ],
+)
+async def test_a_rate_is_counted_since_the_action_and_only_a_whole_window_proves_it_is_low(
+    at: float, lines: tuple[float, ...], params: Any, verdict: Verdict
+) -> None:
+    found = await rate(at, *lines, **params)
+    assert found.verdict is verdict, found
+
+
+async def test_a_burst_of_errors_fails_and_is_over_when_it_is_out_of_the_window_where_a_sum_stays_bad() -> None:
+    burst = tuple(range(1, 11))
+    assert (await rate(35, *burst)).message.startswith("6 lines have one of the texts, at most 4 a minute are good")
+    assert (await rate(41, *burst)).verdict is Verdict.PASS
+    assert (await rate(3600, *burst, perMinute=None, atMost=4)).verdict is Verdict.FAIL
+
+
 async def test_logs_of_no_pod_are_unknown() -> None:
     found = await Logs().look(FakeCluster(DATABASE), "shop", (target(DATABASE),), {"patterns": ["x"]}, since=later(0))
     assert found.verdict is Verdict.UNKNOWN

@@ -31,11 +31,17 @@ class Answering:
         self.samples = tuple(each if isinstance(each, Sample) else Sample({}, each) for each in values)
         self.fault = fault
         self.asked: list[tuple[str, str]] = []
+        self.then: tuple[Sample, ...] = ()
+        """What it answers for another time than now."""
+        self.moments: list[datetime] = []
 
     async def query(self, name: str, query: str, *, at: datetime | None = None) -> tuple[Sample, ...]:
         self.asked.append((name, query))
         if self.fault:
             raise self.fault
+        if at is not None:
+            self.moments.append(at)
+            return self.then
         return self.samples
 
     async def alerts(self, name: str) -> list[dict[str, Any]]:
@@ -216,3 +222,84 @@ def test_any_text_is_a_window_or_an_error(query: str) -> None:
         assert lookback(query) >= timedelta(0)
     except (ValueError, OverflowError):
         assert "[" in query or "offset" in query
+
+
+AT = "2026-11-23T09:50:00Z"
+
+
+def since_then(now: float | None, *then: float) -> Answering:
+    found = Answering(*(() if now is None else (now,)))
+    found.then = tuple(Sample({}, each) for each in then)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "ratio", "verdict"),
+    [
+        (0.375, (0.25,), {"maxRatio": "1.5"}, PASS),
+        (0.376, (0.25,), {"maxRatio": "1.5"}, FAIL),
+        (0.3, (0.1,), {"maxRatio": "3"}, PASS),
+        (0, (0,), {"maxRatio": "1.5"}, PASS),
+        (1, (0,), {"maxRatio": "1.5"}, FAIL),
+        (80, (100,), {"minRatio": "0.8"}, PASS),
+        (79, (100,), {"minRatio": "0.8"}, FAIL),
+        (NAN, (0.25,), {"maxRatio": "1.5"}, UNKNOWN),
+        (INFINITE, (0.25,), {"maxRatio": "1.5"}, FAIL),
+        (None, (0.25,), {"maxRatio": "1.5"}, UNKNOWN),
+        (0.1, (), {"maxRatio": "1.5"}, UNKNOWN),
+        (0.1, (NAN,), {"maxRatio": "1.5"}, UNKNOWN),
+        (0.1, (INFINITE,), {"maxRatio": "1.5"}, UNKNOWN),
+        (0.1, (-1,), {"maxRatio": "1.5"}, UNKNOWN),
+        (0.1, (1, 2), {"maxRatio": "1.5"}, UNKNOWN),
+    ],
+)
+async def test_a_value_is_compared_with_what_it_was_and_without_that_it_is_never_good(
+    now: float | None, then: tuple[float, ...], ratio: Mapping[str, str], verdict: Verdict
+) -> None:
+    servers = since_then(now, *then)
+    found = await promql(servers, at=AT, **ratio)
+    assert found.verdict is verdict, found
+    assert servers.moments == [datetime.fromisoformat(AT)]
+
+
+async def test_the_level_is_shown_with_the_plan_and_not_asked_for_again() -> None:
+    servers, params = since_then(0.4, 0.25), {"query": "errors", "maxRatio": "1.5", "at": AT, "server": "other"}
+    check = PromQL(servers)
+    known = await check.with_level(params)
+    assert known == {**params, "level": "0.25"}
+    servers.then = ()
+    found = await promql(servers, **known)
+    assert found == Finding(
+        FAIL, f"Prometheus other: 0.4, wanted at most 0.375; it was 0.25 at {AT}, and maxRatio is 1.5"
+    )
+    assert len(servers.moments) == 1
+
+
+async def test_a_level_that_cannot_be_told_while_planning_is_asked_for_when_it_is_compared() -> None:
+    params = {"query": "errors", "maxRatio": "1.5", "at": AT}
+    away = Answering(fault=Waiting("PrometheusUnavailable", "away"))
+    assert await PromQL(away).with_level(params) == params
+    assert await PromQL(None).with_level(params) == params
+    assert await PromQL(since_then(0.1)).with_level(params) == params
+    assert (await promql(away, **params)).message == "PrometheusUnavailable: away"
+    assert (await promql(since_then(0.3, 0.25), **params)).verdict is PASS
+
+
+async def test_a_limit_that_does_not_change_is_not_asked_for_at_another_time() -> None:
+    servers = since_then(0.1, 0.25)
+    assert await PromQL(servers).with_level({"query": "errors", "lessThan": "1"}) == {
+        "query": "errors",
+        "lessThan": "1",
+    }
+    assert servers.asked == []
+
+
+async def test_why_there_is_nothing_to_compare_with_is_told() -> None:
+    told = {
+        (): "no value",
+        (1.0, 2.0): "2 values: let the query give one, such as by sum or max",
+        (NAN,): "nan",
+    }
+    for then, words in told.items():
+        found = await promql(since_then(0.1, *then), at=AT, maxRatio="2")
+        assert found.message == f"Prometheus main has nothing to compare with: at {AT} the query gave {words}"

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from incident_operator.actions.contract import Action
 from incident_operator.engine.case import Case
-from incident_operator.engine.claims import Claims, names_of
+from incident_operator.engine.claims import Claims, Rival, names_of
 from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
@@ -47,7 +47,7 @@ class Gate:
     async def busy(self, case: Case) -> Pause | None:
         """A Pause if another Incident has a target: the plan is made when that is over, from what is there then."""
         await self._claims.learn()
-        return await self._claimed(case, take=False)
+        return await self._claimed(case)
 
     async def check(self, case: Case) -> Pause | None:
         """None: go. A Pause: not yet. Refused: no, with the policy and the numbers."""
@@ -68,7 +68,11 @@ class Gate:
             return pause
         if ruling.wait_until is not None:
             return Pause("Cooldown", ruling.wait_why, max(ruling.wait_until - case.now, timedelta(seconds=1)))
-        return await self._claimed(case)
+        # Nothing is waited for between what the ruling counts and this: so no other Incident comes in between.
+        rival = self._claims.take(case.meta["uid"], _key(case), _named(case), case.now)
+        if rival is None:
+            return None
+        return _busy(rival) if await self._claims.confirm(rival) else await self.check(case)
 
     async def _facts(self, case: Case, policies: tuple[Policy, ...]) -> Facts:
         """What the policies look at, from the plan on record."""
@@ -143,18 +147,28 @@ class Gate:
         case.note("Approved", f"plan {record.plan_hash} was approved by {', '.join(counted.by)}", event=True)
         return None
 
-    async def _claimed(self, case: Case, *, take: bool = True) -> Pause | None:
-        """None if no other Incident has one of the targets; they are this one's then."""
-        uid, key = case.meta["uid"], Key(case.meta["namespace"], case.meta["name"])
-        steps = (target for step in case.wishes.steps for target in step.targets)
-        targets = names_of(case.record, (*case.wishes.targets, *steps))
-        rival = self._claims.take(uid, key, targets, only_look=not take)
+    async def _claimed(self, case: Case) -> Pause | None:
+        """None if no other Incident has one of the targets."""
+        uid, key, targets = case.meta["uid"], _key(case), _named(case)
+        rival = self._claims.look(uid, key, targets)
         while rival is not None and not await self._claims.confirm(rival):
-            rival = self._claims.take(uid, key, targets, only_look=not take)
-        if rival is None:
-            return None
-        text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"
-        return Pause("TargetBusy", text, BUSY_AGAIN)
+            rival = self._claims.look(uid, key, targets)
+        return None if rival is None else _busy(rival)
+
+
+def _key(case: Case) -> Key:
+    return Key(case.meta["namespace"], case.meta["name"])
+
+
+def _named(case: Case) -> frozenset[str]:
+    """The objects that the Incident is about, as claims have them."""
+    steps = (target for step in case.wishes.steps for target in step.targets)
+    return names_of(case.record, (*case.wishes.targets, *steps))
+
+
+def _busy(rival: Rival) -> Pause:
+    text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"
+    return Pause("TargetBusy", text, BUSY_AGAIN)
 
 
 def _observed(case: Case, ruling: Ruling) -> str:

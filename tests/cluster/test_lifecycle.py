@@ -204,7 +204,8 @@ class TestApproval:
         bob, alice = hire(namespace, "bob"), hire(namespace, "alice", roles=("incident-operator-approver",))
         bob.declares(scaled("load", "api", 3, mode="Propose"))
         first = ready(namespace, "load", "AwaitingApproval")["status"]["plan"]["hash"]
-        change(namespace, "load", containment=[{"name": "less", "scale": {"replicas": 1}}])
+        spec = {"containment": [{"name": "less", "scale": {"replicas": 1}}]}
+        assert bob.run("patch", "incident/load", "--type=merge", "-p", json.dumps({"spec": spec})).returncode == 0
         eventually(
             lambda: namespace.incident("load")["status"]["plan"]["hash"] != first, within=20, what="another plan"
         )

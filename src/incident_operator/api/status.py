@@ -292,6 +292,15 @@ class TimelineItem(Model):
     """What, for people."""
 
 
+class RejectedPlan(Model):
+    """A plan that was rejected."""
+
+    hash: Word
+    """Its hash."""
+    by: Word
+    """Who rejected it."""
+
+
 class PolicyStatus(Model):
     """What the ResponsePolicies make of the plan."""
 
@@ -307,6 +316,10 @@ class PolicyStatus(Model):
     """When the last approval that was needed was there."""
     approved_plan: Word | None = None
     """The hash of the plan that was approved."""
+    approved_for: Annotated[list[Text], Field(max_length=512)] | None = None
+    """The rules that the approvals were enough for: one that is added or changed later asks anew."""
+    rejected_plans: Annotated[list[RejectedPlan], Field(max_length=64)] | None = None
+    """Plans that were rejected: final, also when the rejection itself is deleted."""
 
 
 class TierStatus(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from incident_operator.actions.contract import Action
 from incident_operator.engine.case import Case
@@ -13,7 +13,7 @@ from incident_operator.engine.claims import Claims, Rival, names_of
 from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
-from incident_operator.planning.approvals import tally
+from incident_operator.planning.approvals import Subject, tally
 from incident_operator.planning.plan import GATES, Ref
 from incident_operator.planning.policy import Facts, Policy, Ruling, Touched, judge
 from incident_operator.planning.record import PolicyRecord
@@ -23,6 +23,8 @@ BUSY_AGAIN = timedelta(seconds=5)
 APPROVAL_AGAIN = timedelta(seconds=15)
 """How often approvals are looked for where their watch says nothing; also notices that one expires."""
 KEPT = timedelta(days=2)
+MOST_REJECTED = 64
+REJECTED = "this is final, and no more is done; a changed spec makes another plan"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,42 +111,49 @@ class Gate:
 
     def _record(self, case: Case, ruling: Ruling) -> None:
         """Put on record what the policies say, and keep who has approved this plan."""
-        old = case.record.policy
-        is_same = old is not None and old.approved_plan == case.record.plan_hash
-        new = PolicyRecord(
-            ruling.policies,
-            ruling.mode,
-            ruling.why,
-            old.approved_by if old and is_same else (),
-            old.approved_at if old and is_same else "",
-            old.approved_plan if old and is_same else "",
-        )
+        old = case.record.policy or PolicyRecord((), "Enforce")
+        if old.approved_plan != case.record.plan_hash:
+            old = PolicyRecord((), "Enforce", rejected=old.rejected)
+        new = dataclasses.replace(old, names=ruling.policies, mode=ruling.mode, why=ruling.why)
         case.change(policy=new, exceeded=ruling.exceeded)
+        who = new.rejected.get(case.record.plan_hash)
+        if who is not None:
+            raise Refused("Rejected", f"{who} rejected plan {case.record.plan_hash}; {REJECTED}")
 
     async def _approved(self, case: Case, ruling: Ruling) -> Pause | None:
-        """None if nobody need agree, or enough have; an approval that was used once holds for its plan."""
-        record = case.record
-        known = record.policy
-        if not ruling.approvals or (known is not None and known.approved_plan == record.plan_hash):
+        """None if nobody need agree, or enough have.
+
+        An approval that was used once holds for its plan, and for the rules that it was enough for: where a
+        policy asks for more since, it is counted anew before the next stage.
+        """
+        plan, known = case.record.plan_hash, case.record.policy or PolicyRecord((), "Enforce")
+        if not ruling.approvals:
             return None
         found = await votes(case.cluster, case.meta["namespace"], case.meta["name"])
-        counted = tally(
-            ruling.approvals, found, plan_hash=record.plan_hash, reporter=case.wishes.reporter, now=case.now
-        )
+        made = datetime.fromisoformat(case.meta["creationTimestamp"])
+        subject = Subject(plan, case.meta["uid"], made, case.wishes.reporter, case.wishes.changers)
+        used = frozenset(known.approved_by) if known.approved_plan == plan else frozenset()
+        counted = tally(ruling.approvals, found, subject, now=case.now, used=used)
         if counted.rejected_by:
-            raise Refused("Rejected", f"{counted.message}; nothing was changed; a changed spec makes another plan")
+            rejected = {**known.rejected, plan: counted.rejected_by}
+            case.change(policy=dataclasses.replace(known, rejected=dict(list(rejected.items())[-MOST_REJECTED:])))
+            raise Refused("Rejected", f"{counted.message}; {REJECTED}")
+        asked = tuple(dict.fromkeys(rule.id for rule in ruling.approvals))
+        if known.approved_plan == plan and set(asked) <= set(known.approved_for):
+            return None
         if not counted.granted:
             why = f" ({'; '.join(ruling.why)})" if ruling.why else ""
             without = "; or set spec.mode to Enforce" if case.wishes.mode == "Propose" else ""
             return Pause("AwaitingApproval", f"{counted.message}{without}{why}", APPROVAL_AGAIN)
         approved = dataclasses.replace(
-            known or PolicyRecord((), "Enforce"),
+            known,
             approved_by=counted.by,
             approved_at=case.stamp,
-            approved_plan=record.plan_hash,
+            approved_plan=plan,
+            approved_for=asked,
         )
         case.change(policy=approved)
-        case.note("Approved", f"plan {record.plan_hash} was approved by {', '.join(counted.by)}", event=True)
+        case.note("Approved", f"plan {plan} was approved by {', '.join(counted.by)}", event=True)
         return None
 
     async def _claimed(self, case: Case) -> Pause | None:

@@ -57,6 +57,8 @@ def _policy_from(raw: Mapping[str, Any] | None) -> PolicyRecord | None:
         tuple(raw.get("approvedBy", ())),
         raw.get("approvedAt", ""),
         raw.get("approvedPlan", ""),
+        tuple(raw.get("approvedFor", ())),
+        {each["hash"]: each["by"] for each in raw.get("rejectedPlans", ())},
     )
 
 

@@ -202,6 +202,8 @@ def _policy(policy: PolicyRecord) -> dict[str, Any]:
         "approvedBy": list(policy.approved_by),
         "approvedAt": policy.approved_at,
         "approvedPlan": policy.approved_plan,
+        "approvedFor": list(policy.approved_for),
+        "rejectedPlans": [{"hash": plan, "by": who} for plan, who in policy.rejected.items()],
     }
     return _slim(told)
 

@@ -7,6 +7,8 @@ every refusal names the policy and the numbers.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -41,6 +43,12 @@ class ApprovalRule:
         """Who may say yes, for people."""
         parts = [*self.users, *(f"group {group}" for group in self.groups)]
         return " or ".join(parts) or ANY
+
+    @property
+    def id(self) -> str:
+        """Names exactly this rule: a rule that was changed is another one."""
+        told = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return f"{self.policy}/{self.name}@{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

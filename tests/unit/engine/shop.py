@@ -65,6 +65,17 @@ class Shop:
         self.fake.put(thing, revision(thing, 1), revision(thing, 2))
         self.fake.put(*(pod(thing, f"{name}-{each}", 2) for each in range(replicas)))
 
+    def settle(self, name: str) -> None:
+        """What the controllers do: as many ready pods as asked for."""
+        thing = self.fake.at("Deployment", name)
+        wanted, seen = thing["spec"]["replicas"], thing["metadata"]["generation"]
+        counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), wanted)
+        status = {"observedGeneration": seen, **counts}
+        self.fake.edit("Deployment", SPACE, name, lambda each: each.__setitem__("status", status))
+        there = [each for each in self.there("Pod") if each.startswith(f"{name}-")]
+        for extra in there[wanted:]:
+            self.fake.take("Pod", SPACE, extra)
+
     def policy(self, name: str = "p", **spec: Any) -> None:
         """A ResponsePolicy for every namespace, made or replaced."""
         body = {"apiVersion": names.API_VERSION, "kind": "ResponsePolicy", "metadata": {"name": name}}
@@ -89,6 +100,12 @@ class Shop:
         """Change an Incident's spec."""
         ref = Ref("Incident", name, SPACE, self.fake.at("Incident", name)["metadata"]["uid"])
         await self.fake.send(Request("patch", ref, {"spec": spec}, MERGE))
+
+    async def ask_again(self, name: str) -> None:
+        """Have what stalled tried once more."""
+        uid = self.fake.at("Incident", name)["metadata"]["uid"]
+        body = {"metadata": {"annotations": {names.REQUESTED_AT: stamp(self.now)}}}
+        await self.fake.send(Request("patch", Ref("Incident", name, SPACE, uid), body, MERGE))
 
     async def look(self, *incidents: str, times: int = 4) -> None:
         """So many looks at each of these, all at the same time."""

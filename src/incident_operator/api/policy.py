@@ -103,8 +103,9 @@ class Approval(Model):
     """For plans with any of these actions. Default: all."""
     when: Annotated[list[Literal["Irreversible", "Destructive", "Guess", "Unknown"]], Field(max_length=4)] | None = None
     """For plans with a step that is Irreversible, Destructive, rests on a Guess, or whose reach is Unknown."""
-    count: Annotated[int, Field(ge=1, le=10)] = 1
-    """How many people must approve."""
+    count: Annotated[int, Field(ge=0, le=10)] = 1
+    """How many people must approve. 0: nobody need. With `when: [Destructive]`, and if all policies of the namespace \
+say so, it waives the built-in rule that somebody agrees to what is destructive."""
     from_: Annotated[Approvers | None, Field(alias="from")] = None
     """Whose approval counts."""
 

@@ -42,6 +42,8 @@ class Blast(Model):
 
     workload: Text
     """The workload, as Kind/name."""
+    owner: Text | None = None
+    """The workload that a single pod belongs to: its pods are counted together, over the whole plan."""
     pods: int
     """How many pods; -1: it could not be told."""
     of: Annotated[int, Field(ge=0)] = 0

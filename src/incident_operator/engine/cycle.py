@@ -87,7 +87,7 @@ class Engine:
         self._confirmer = confirmer or Confirmer(None)
         self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
-        self._gate = Gate(policies, self._claims, actions)
+        self._gate = Gate(policies, self._claims, actions, settings.always_protected)
         self._lists = Lists()
         self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists, triager or Triager())
         self._ids = IdBook(cluster, namespaces)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from incident_operator.actions.contract import Action
+from incident_operator.engine import touching
 from incident_operator.engine.case import Case
 from incident_operator.engine.claims import Claims, Rival, names_of
 from incident_operator.engine.keys import Key
@@ -15,7 +15,7 @@ from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
 from incident_operator.planning.approvals import Subject, tally
 from incident_operator.planning.plan import GATES, Ref
-from incident_operator.planning.policy import Facts, Policy, Ruling, Touched, judge
+from incident_operator.planning.policy import Facts, Policy, Protection, Ruling, judge
 from incident_operator.planning.record import PolicyRecord
 
 BUSY_AGAIN = timedelta(seconds=5)
@@ -40,8 +40,11 @@ class Pause:
 class Gate:
     """Decides whether the next stage of an Incident may be carried out now."""
 
-    def __init__(self, policies: PolicyBook, claims: Claims, actions: Mapping[str, Action]) -> None:
-        """Judge by these policies."""
+    def __init__(
+        self, policies: PolicyBook, claims: Claims, actions: Mapping[str, Action], always: Sequence[Protection] = ()
+    ) -> None:
+        """Judge by these policies; ``always`` is protected, whatever they say."""
+        self._always = always
         self._policies = policies
         self._claims = claims
         self._actions = actions
@@ -59,7 +62,7 @@ class Gate:
         policies = await self._policies.of(case.meta["namespace"])
         history = any(policy.storm or policy.cooldown for policy in policies)
         await self._claims.learn(everything=history)
-        ruling = judge(policies, await self._facts(case, policies))
+        ruling = judge(policies, await self._facts(case, policies), self._always)
         self._record(case, ruling)
         if ruling.refusal is not None:
             raise Refused(ruling.refusal.reason, f"{ruling.refusal.message}; nothing was changed")
@@ -90,8 +93,7 @@ class Gate:
         in_tiers = {step.name for step in steps if step.tier}
         touched_there = (entry.change.target for entry in record.entries if entry.step in in_tiers)
         targets |= {Ref(each.kind, each.name, each.namespace) for each in touched_there}
-        by_labels = any(each.selector is not None for policy in policies for each in policy.protected)
-        touched = await asyncio.gather(*(_touched(case, ref, read=by_labels) for ref in sorted(targets)))
+        closely = touching.is_close((*self._always, *(each for policy in policies for each in policy.protected)))
         claimed = names_of(record, targets)
         self._claims.forget_before(case.now - KEPT)
         mode = wishes.mode
@@ -101,7 +103,7 @@ class Gate:
             type=wishes.type,
             actions=tuple(dict.fromkeys(step.action for step in steps)),
             traits=frozenset(traits),
-            touched=touched,
+            touched=await touching.touched(case.hands, targets, changes, closely=closely),
             blasts=[change.blast for change in changes if change.blast is not None],
             now=case.now,
             approval_asked=any(step.approval == "Required" for step in record.plan),
@@ -184,12 +186,3 @@ def _observed(case: Case, ruling: Ruling) -> str:
     if case.wishes.mode == "Observe":
         return "the plan is in status.plan; mode Observe makes no change"
     return f"the plan is in status.plan, and no change is made: {'; '.join(ruling.why)}"
-
-
-async def _touched(case: Case, ref: Ref, *, read: bool) -> Touched:
-    """A target with its labels, where a policy asks for them."""
-    labels: Mapping[str, str] = {}
-    if read:
-        found = await case.hands.find(ref.kind, ref.namespace, ref.name)
-        labels = ((found or {}).get("metadata") or {}).get("labels") or {}
-    return Touched(ref.kind, ref.name, ref.namespace, labels)

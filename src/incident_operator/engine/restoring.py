@@ -44,6 +44,7 @@ def _blast_from(raw: Mapping[str, Any]) -> Blast:
         tuple(raw.get("services", ())),
         tuple(raw.get("consumers", ())),
         tuple(raw.get("unknown", ())),
+        raw.get("owner", ""),
     )
 
 

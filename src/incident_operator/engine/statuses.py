@@ -170,6 +170,7 @@ def _blast(blast: Blast) -> dict[str, Any]:
         "services": list(blast.services),
         "consumers": list(blast.consumers),
         "unknown": list(blast.unknown),
+        "owner": blast.owner,
     }
     return told | _slim(more)
 

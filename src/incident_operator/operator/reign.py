@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +22,7 @@ from incident_operator.engine.clockwork import Clockwork
 from incident_operator.engine.confirming import Confirmer
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
-from incident_operator.engine.settings import EngineSettings
+from incident_operator.engine.settings import EngineSettings, protecting_itself
 from incident_operator.engine.triaging import Triager
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
@@ -76,7 +77,9 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         cluster,
         actions=ACTIONS,
         checks={**CHECKS, PromQL.name: PromQL(servers)},
-        settings=EngineSettings(),
+        settings=EngineSettings(
+            always_protected=protecting_itself(ears.own_namespace(), os.environ.get("POD_NAME", ""), options.namespaces)
+        ),
         clock=_utc_now,
         metrics=metrics,
         wake=queue.put,

@@ -5,6 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from incident_operator.engine.settings import EngineSettings, protecting_itself
+from unit.actions.objects import workload
 from unit.engine.shop import ISOLATE, Shop, scaled
 
 API = ("Deployment", "api")
@@ -128,3 +132,115 @@ async def test_who_changed_the_steps_of_another_does_not_approve_them() -> None:
     shop.vote("w", "load", by="carol")
     await shop.look("load")
     assert shop.replicas("api") == 0
+
+
+PROTECTED: dict[str, Any] = {"protected": [{"name": "crown", "selector": {"matchLabels": {"crown": "true"}}}]}
+PODS = [("Pod", f"api-{number}") for number in range(3)]
+
+
+def protects(shop: Shop, name: str, *words: str) -> bool:
+    reason, text = shop.ready(name)
+    return reason == "Protected" and all(word in text for word in words) and shop.there("NetworkPolicy") == []
+
+
+async def test_a_protected_workload_is_not_reached_through_its_pods() -> None:
+    shop = Shop()
+    shop.policy(**PROTECTED)
+    shop.deployment("api", labels={"crown": "true"})
+    shop.incident("cut", *PODS, containment=ISOLATE)
+    await shop.look("cut")
+    assert protects(shop, "cut", "Deployment shop/api is protected by ResponsePolicy p (protected: crown)")
+
+
+@pytest.mark.parametrize("rule", [{"kinds": ["Deployment"]}, {"names": ["api"]}, {"kinds": ["ReplicaSet"]}], ids=str)
+async def test_nor_where_it_is_protected_by_its_kind_or_name(rule: dict[str, Any]) -> None:
+    shop = Shop()
+    shop.policy(protected=[{"name": "crown", **rule}])
+    shop.deployment("api")
+    shop.incident("cut", PODS[0], containment=ISOLATE)
+    await shop.look("cut")
+    assert protects(shop, "cut", "(protected: crown)")
+
+
+async def test_nor_by_another_workload_whose_selector_finds_its_pods() -> None:
+    shop = Shop()
+    shop.policy(**PROTECTED)
+    shop.deployment("api", labels={"crown": "true"})
+    thief = workload("Deployment", "thief", replicas=0, selector={"matchLabels": {"app": "api"}})
+    shop.fake.put(thief)
+    shop.incident("cut", ("Deployment", "thief"), containment=ISOLATE)
+    await shop.look("cut")
+    assert protects(shop, "cut", "Deployment shop/api is protected")
+
+
+async def test_pods_of_their_own_label_are_protected_from_what_is_done_to_their_workload() -> None:
+    shop = Shop()
+    shop.policy(**PROTECTED)
+    shop.deployment("api")
+    shop.fake.edit("Pod", "shop", "api-1", lambda thing: thing["metadata"]["labels"].update(crown="true"))
+    shop.incident("cut", API, containment=ISOLATE)
+    await shop.look("cut")
+    assert protects(shop, "cut", "Pod shop/api-1 is protected")
+
+
+async def test_an_autoscaler_that_is_written_to_is_touched_too() -> None:
+    shop = Shop()
+    shop.policy(protected=[{"name": "scalers", "kinds": ["HorizontalPodAutoscaler"]}])
+    shop.deployment("api")
+    ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
+    spec = {"scaleTargetRef": ref, "minReplicas": 2, "maxReplicas": 9}
+    meta = {"name": "of-api", "namespace": "shop"}
+    shop.fake.put({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": spec})
+    shop.incident("less", API, containment=scaled(1))
+    await shop.look("less")
+    assert protects(shop, "less", "HorizontalPodAutoscaler shop/of-api is protected")
+    assert shop.replicas("api") == 3
+
+
+async def test_what_is_not_protected_runs_beside_it() -> None:
+    shop = Shop()
+    shop.policy(**PROTECTED)
+    shop.deployment("api", labels={"crown": "true"})
+    shop.deployment("web")
+    shop.incident("cut", ("Pod", "web-0"), ("Deployment", "web"), containment=ISOLATE)
+    await shop.look("cut")
+    assert len(shop.there("NetworkPolicy")) == 2
+
+
+async def test_three_pods_one_by_one_are_as_much_of_a_workload_as_all_of_it() -> None:
+    shop = Shop()
+    shop.policy(blastRadius={"workloadPercent": 50})
+    shop.deployment("api")
+    meta, spec = {"name": "api", "namespace": "shop"}, {"selector": {"app": "api"}}
+    shop.fake.put({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
+    shop.incident("cut", *PODS, containment=ISOLATE)
+    await shop.look("cut")
+    reason, text = shop.ready("cut")
+    assert reason == "BlastRadiusExceeded"
+    assert "50 % of the 3 pods of Deployment/api, rounded down 1, the plan takes 3" in text
+    assert shop.there("NetworkPolicy") == []
+    changes = [change for step in shop.status("cut")["plan"]["steps"] for change in step["changes"]]
+    dark = [change["blast"]["services"] for change in changes if "services" in change.get("blast", {})]
+    assert dark == [["api"]], "the Service loses its last endpoint with the third pod"
+    await shop.change("cut", targets=[{"kind": "Pod", "name": "api-0"}])
+    await shop.look("cut")
+    assert len(shop.there("NetworkPolicy")) == 1
+
+
+@pytest.mark.parametrize("looked_after", [(), ("shop",)], ids=["its own namespace", "a shared one"])
+@pytest.mark.parametrize("target", [("Deployment", "incident-operator"), ("Pod", "incident-operator-1")], ids=str)
+async def test_the_operator_is_not_its_own_target(target: tuple[str, str], looked_after: tuple[str, ...]) -> None:
+    shop = Shop(EngineSettings(always_protected=protecting_itself("shop", "incident-operator-h2-0", looked_after)))
+    shop.policy()
+    shop.deployment("incident-operator", 2)
+    shop.deployment("api")
+    shop.incident("cut", target, containment=ISOLATE)
+    await shop.look("cut")
+    assert protects(shop, "cut", "(protected: operator)")
+    shop.incident("other", API, containment=ISOLATE)
+    await shop.look("other")
+    assert bool(shop.there("NetworkPolicy")) is bool(looked_after)
+
+
+def test_an_operator_outside_of_the_cluster_protects_nothing_of_its_own() -> None:
+    assert protecting_itself("", "", ()) == ()

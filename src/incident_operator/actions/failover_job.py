@@ -21,6 +21,7 @@ from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import (
     Change,
+    Further,
     Manifest,
     Ref,
     Request,
@@ -76,6 +77,7 @@ async def promotion(reader: Reader, occasion: Occasion, target: Ref, form: Mappi
             *guards.gitops_notes(service),
         ),
         traits=(*change.traits, "Destructive"),
+        further=(Further("patch", SERVICE),),
     )
 
 

@@ -75,6 +75,8 @@ class PlannedChange(Model):
     """What a person should know about it: guesses, warnings, who may undo it."""
     traits: Names | None = None
     """What a policy may ask about: Guess, Destructive."""
+    further: Names | None = None
+    """Writes that may turn out to be needed when it is made, by verb and kind; the notes say when."""
     diff: Annotated[str, StringConstraints(max_length=16384)] | None = None
     """What the API server's dry run of it changes, a line for each field; values of variables are hidden."""
     blast: Blast | None = None

@@ -50,7 +50,7 @@ class Preview:
                 raise result
         seen = iter([result for result in results if isinstance(result, Change)])
         steps = [dataclasses.replace(step, changes=tuple(next(seen) for _ in step.changes)) for step in plan.steps]
-        return Plan(tuple(steps))
+        return Plan(tuple(steps), account)
 
     async def _refuse_forbidden(self, hands: Hands, changes: Sequence[Change], namespace: str, account: str) -> None:
         """Ask for every right that the writes need; Stalled names all that are missing."""

@@ -11,6 +11,7 @@ from incident_operator.planning.plan import (
     CheckWish,
     Entry,
     EntryState,
+    Further,
     Manifest,
     PlannedStep,
     Ref,
@@ -98,6 +99,7 @@ def _change_from(raw: Mapping[str, Any], planned: Mapping[str, Any], long: Mappi
         traits=tuple(planned.get("traits", ())),
         diff=planned.get("diff", ""),
         blast=_blast_from(planned["blast"]) if planned.get("blast") else None,
+        further=tuple(Further(*text.split(" ", 1)) for text in planned.get("further", ())),
     )
 
 

@@ -150,6 +150,7 @@ def _change(change: Change, room: int) -> dict[str, Any]:
             "summary": change.summary[:MESSAGE_MOST],
             "notes": list(change.notes),
             "traits": list(change.traits),
+            "further": [str(each) for each in change.further],
             "diff": diff,
             "blast": _blast(change.blast) if change.blast else None,
         }

@@ -104,7 +104,7 @@ async def settle(
         if settlement.state != "Pending":
             finish(case, step, settlement, metrics)
             moved = True
-        elif _further(case, step, settlement):
+        elif _further(case, step, settlement, metrics):
             moved = True
         else:
             record = case.record.step(step.name)
@@ -152,25 +152,25 @@ async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Act
     return found
 
 
-def _further(case: Case, step: PlannedStep, settlement: Settlement) -> bool:
-    """Put on record, as intents, the writes that turned out to be needed; ``act`` makes them next.
+def _further(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> bool:
+    """Plan the writes that turned out to be needed: they pass the gate and are intended like all others.
 
-    Whether there are any that were not on record already.
+    Whether there are any that were not on record already. One of a kind that the plan has not named is not made.
     """
-    known = {entry.change.key for entry in case.record.of_step(step.name)}
+    entries = case.record.of_step(step.name)
+    known = {entry.change.key for entry in entries}
     new = [
-        Entry(
-            step.name,
-            step.action,
-            change,
-            step.release,
-            EntryState.INTENDED,
-            intended_at=case.stamp,
-            expires_at=expiry(case.stamp, step.expires_seconds),
-        )
+        Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
         for change in settlement.further
         if change.key not in known
     ]
+    named = {(each.verb, each.kind) for entry in entries for each in entry.change.further}
+    asked = [entry.change.request for entry in new if entry.change.request is not None]
+    other = next((each for each in asked if (each.verb, each.ref.kind) not in named), None)
+    if other is not None:
+        text = f"the plan does not say that it may {other.verb} {other.ref}, so that is not done: this is a bug"
+        finish(case, step, failed("NotPlanned", text), metrics)
+        return True
     case.record = case.record.with_entries(new)
     if new:
         case.note("FurtherWrites", f"{step.name}: {'; '.join(entry.change.summary for entry in new)}")

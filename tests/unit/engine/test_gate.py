@@ -244,3 +244,17 @@ async def test_the_operator_is_not_its_own_target(target: tuple[str, str], looke
 
 def test_an_operator_outside_of_the_cluster_protects_nothing_of_its_own() -> None:
     assert protecting_itself("", "", ()) == ()
+
+
+async def test_an_approval_of_half_an_hour_is_none_of_for_ever() -> None:
+    shop = Shop()
+    shop.policy(**FOUR_EYES)
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1, release="OnResolve", expiresAfter="30m"))
+    await shop.look("load")
+    shop.vote("v", "load")
+    await shop.change("load", containment=scaled(1, release="Never"))
+    await shop.look("load")
+    reason, text = shop.ready("load")
+    assert (reason, "0 of 1" in text) == ("AwaitingApproval", True)
+    assert shop.replicas("api") == 3

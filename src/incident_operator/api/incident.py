@@ -144,8 +144,8 @@ lowered with a severityReason."""
     """Who else has changed what the plan is made from: add your own user name when you do. Their approval does not \
 count either."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of this namespace to act as, whose rights are the limit. Default: the policy's, else \
-incident-responder."""
+    """ServiceAccount of this namespace to act as, whose rights are the limit. Default: incident-responder. Where a \
+ResponsePolicy has another default it must be named."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """The objects that it is about, in the namespace of the Incident. An Incident made from an alert that names none \
 waits for a person to give them."""

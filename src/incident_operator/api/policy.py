@@ -219,4 +219,5 @@ class ResponsePolicySpec(Model):
     storm: Storm | None = None
     """When too much happens at once."""
     default_service_account_name: ObjectName | None = None
-    """ServiceAccount of the Incident's namespace that acts where an Incident names none."""
+    """ServiceAccount of the Incident's namespace that acts where an Incident made by an alert names none. A person's \
+must name it, unless it is incident-responder: the API server then asks whether they may use it."""

@@ -17,7 +17,6 @@ from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.planning.rights import Rule
 
 API = "admissionregistration.k8s.io/v1"
-OPERATOR = f"system:serviceaccount:{names.INSTALL_NAMESPACE}:{names.FIELD_MANAGER}"
 ASKED = (
     "targets", "containment", "remediation", "recovery", "verification", "serviceAccountName", "mode", "severity",
     "type", "expiresAfter", "runbookRef",
@@ -94,7 +93,7 @@ CHECKED = "(has(object.spec.verification) ? object.spec.verification : [])"
 TARGETS = "(has(s.targets) ? s.targets : (has(object.spec.targets) ? object.spec.targets : []))"
 RECOVERS_BY = {"scale": ("Deployment", "StatefulSet"), "suspend": ("CronJob",)}
 """What every recovery does by itself, whatever its plan says: stop the tiers, and start them again."""
-NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{OPERATOR}'")
+NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{names.OPERATOR_USER}'")
 """An Incident that an alert makes is asked for by the Runbook's author, whose rights were checked there."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from incident_operator.api import names
 from incident_operator.engine.settings import EngineSettings, protecting_itself
 from unit.actions.objects import workload
 from unit.engine.shop import ISOLATE, Shop, scaled
@@ -258,3 +259,37 @@ async def test_an_approval_of_half_an_hour_is_none_of_for_ever() -> None:
     reason, text = shop.ready("load")
     assert (reason, "0 of 1" in text) == ("AwaitingApproval", True)
     assert shop.replicas("api") == 3
+
+
+async def test_the_account_of_a_policy_is_taken_on_only_for_who_names_it() -> None:
+    shop = Shop()
+    shop.policy(defaultServiceAccountName="mighty")
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1))
+    await shop.look("load")
+    reason, text = shop.ready("load")
+    assert (reason, "set spec.serviceAccountName to mighty" in text) == ("AccountNotNamed", True)
+    assert shop.replicas("api") == 3
+    await shop.change("load", serviceAccountName="mighty")
+    await shop.look("load")
+    assert shop.replicas("api") == 1
+    assert shop.status("load")["plan"]["serviceAccountName"] == "mighty"
+
+
+@pytest.mark.parametrize(("changers", "reason"), [([], "Progressing"), (["carol"], "AccountNotNamed")])
+async def test_and_for_an_alert_whose_incident_nobody_has_changed(changers: list[str], reason: str) -> None:
+    shop = Shop()
+    shop.policy(defaultServiceAccountName="mighty")
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1), reportedBy=names.OPERATOR_USER, changedBy=changers)
+    await shop.look("load")
+    assert shop.ready("load")[0] == reason
+
+
+async def test_a_policy_that_names_the_shipped_account_asks_for_nothing() -> None:
+    shop = Shop()
+    shop.policy(defaultServiceAccountName="incident-responder")
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1))
+    await shop.look("load")
+    assert shop.replicas("api") == 1

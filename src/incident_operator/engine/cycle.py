@@ -350,6 +350,8 @@ class Engine:
         await self._preparer.triage(case)
         if reason not in {condition.reason for condition in case.record.conditions}:
             case.note(reason, message, event=True)
+            if pause.outcome == "Waiting":
+                self._metrics.refused(reason)
         await case.save()
         return pause.again
 

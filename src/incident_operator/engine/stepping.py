@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
 
 from incident_operator.actions.contract import Action
 from incident_operator.checks.contract import Check
@@ -59,7 +63,8 @@ async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, 
     results, waiting = await acting.act_all(case.hands, due, case.stamp)
     case.record = case.record.with_entries(results)
     for step in steps:
-        _after_act(case, step, metrics)
+        with _named(step):
+            _after_act(case, step, metrics)
     case.memory.looks = 0
     case.memory.said_at = None
     if waiting is not None:
@@ -101,23 +106,34 @@ async def settle(
     )
     moved = False
     for step, settlement in zip(steps, found, strict=True):
-        if settlement.state != "Pending":
-            finish(case, step, settlement, metrics)
-            moved = True
-        elif _further(case, step, settlement, metrics):
-            moved = True
-        else:
-            record = case.record.step(step.name)
-            started = record.started_at or case.stamp
-            case.record = case.record.with_step(
-                dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
-            )
-            case.change(message=f"{step.name}: {settlement.message}")
+        with _named(step):
+            moved = _settled(case, step, settlement, metrics) or moved
     is_late = case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN
     if not moved and (is_late or _has_unsaved_end(case)):
         case.memory.said_at = case.now
         await case.save()
     return moved
+
+
+def _named(step: PlannedStep) -> contextlib.AbstractContextManager[Any]:
+    """What is logged meanwhile names the step."""
+    return structlog.contextvars.bound_contextvars(step=step.name)
+
+
+def _settled(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> bool:
+    """Put on record how far a step is; whether it finished or has more to write."""
+    if settlement.state != "Pending":
+        finish(case, step, settlement, metrics)
+        return True
+    if _further(case, step, settlement, metrics):
+        return True
+    record = case.record.step(step.name)
+    started = record.started_at or case.stamp
+    case.record = case.record.with_step(
+        dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
+    )
+    case.change(message=f"{step.name}: {settlement.message}")
+    return False
 
 
 def _has_unsaved_end(case: Case) -> bool:
@@ -129,7 +145,8 @@ def _has_unsaved_end(case: Case) -> bool:
 async def _gates(case: Case, checks: Mapping[str, Check], step: PlannedStep) -> Settlement:
     """How the gates of a tier stand; what may pass by itself is looked at again."""
     try:
-        return await verifying.gates(case, checks, step)
+        with _named(step):
+            return await verifying.gates(case, checks, step)
     except Waiting as fault:
         return pending(fault.message)
     except Fault as fault:
@@ -142,7 +159,8 @@ async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Act
     record = case.record.step(step.name)
     begun = datetime.fromisoformat(record.started_at) if record.started_at else case.now
     try:
-        found = await action.settle(reader, entries, since=begun, now=case.now)
+        with _named(step):
+            found = await action.settle(reader, entries, since=begun, now=case.now)
     except Waiting as fault:
         found = pending(fault.message)
     except Fault as fault:

@@ -26,6 +26,7 @@ from incident_operator.engine.settings import EngineSettings, protecting_itself
 from incident_operator.engine.triaging import Triager
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
+from incident_operator.notify.counting import Counted
 from incident_operator.notify.hooks import Hooks
 from incident_operator.operator import ears
 from incident_operator.operator.ear import Ear
@@ -72,7 +73,8 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
     """Make everything, and begin nothing."""
     queue = WorkQueue()
     waker = Waker(queue.put, lambda space, account, kind: cluster.acting_as(space, account).changes(kind, space))
-    clockwork = Clockwork(options.configuration, Hooks(options.configuration.hooks), _utc_now, queue.put)
+    hooks = Counted(Hooks(options.configuration.hooks), [each.name for each in options.configuration.hooks], metrics)
+    clockwork = Clockwork(options.configuration, hooks, _utc_now, queue.put)
     engine = Engine(
         cluster,
         actions=ACTIONS,

@@ -79,9 +79,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         cluster,
         actions=ACTIONS,
         checks={**CHECKS, PromQL.name: PromQL(servers)},
-        settings=EngineSettings(
-            always_protected=protecting_itself(ears.own_namespace(), os.environ.get("POD_NAME", ""), options.namespaces)
-        ),
+        settings=_settings(options),
         clock=_utc_now,
         metrics=metrics,
         wake=queue.put,
@@ -117,6 +115,13 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         servers,
         clockwork,
     )
+
+
+def _settings(options: RunOptions) -> EngineSettings:
+    """The engine's own, and what it must leave alone: the pod that it runs in, if it is of the cluster it acts on."""
+    home = "" if options.kubeconfig else ears.own_namespace()
+    own = protecting_itself(home, os.environ.get("POD_NAME", ""), options.namespaces)
+    return EngineSettings(always_protected=own)
 
 
 def _utc_now() -> datetime:

@@ -214,10 +214,13 @@ async def test_three_pods_one_by_one_are_as_much_of_a_workload_as_all_of_it() ->
     shop.deployment("api")
     meta, spec = {"name": "api", "namespace": "shop"}, {"selector": {"app": "api"}}
     shop.fake.put({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
-    shop.incident("cut", *PODS, containment=ISOLATE)
+    shop.incident("cut", *PODS, containment=ISOLATE, mode="Observe")
+    await shop.look("cut")
+    shop.restart()
+    await shop.change("cut", mode="Enforce")
     await shop.look("cut")
     reason, text = shop.ready("cut")
-    assert reason == "BlastRadiusExceeded"
+    assert reason == "BlastRadiusExceeded", "also where the plan was made by a process that is gone"
     assert "50 % of the 3 pods of Deployment/api, rounded down 1, the plan takes 3" in text
     assert shop.there("NetworkPolicy") == []
     changes = [change for step in shop.status("cut")["plan"]["steps"] for change in step["changes"]]

@@ -14,7 +14,7 @@ from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
 from incident_operator.planning.approvals import Subject, tally
-from incident_operator.planning.plan import GATES, Ref
+from incident_operator.planning.plan import GATES, EntryState, Ref
 from incident_operator.planning.policy import Facts, Policy, Protection, Ruling, judge
 from incident_operator.planning.record import PolicyRecord
 
@@ -24,6 +24,8 @@ APPROVAL_AGAIN = timedelta(seconds=15)
 """How often approvals are looked for where their watch says nothing; also notices that one expires."""
 KEPT = timedelta(days=2)
 MOST_REJECTED = 64
+LET_GO = frozenset({EntryState.RELEASED, EntryState.KEPT})
+"""States of entries, of an earlier plan maybe, that nothing more is done about."""
 REJECTED = "this is final, and no more is done; a changed spec makes another plan"
 
 
@@ -93,6 +95,7 @@ class Gate:
         in_tiers = {step.name for step in steps if step.tier}
         touched_there = (entry.change.target for entry in record.entries if entry.step in in_tiers)
         targets |= {Ref(each.kind, each.name, each.namespace) for each in touched_there}
+        written = [entry.change for entry in record.entries if entry.state not in LET_GO]
         closely = touching.is_close((*self._always, *(each for policy in policies for each in policy.protected)))
         claimed = names_of(record, targets)
         self._claims.forget_before(case.now - KEPT)
@@ -103,7 +106,7 @@ class Gate:
             type=wishes.type,
             actions=tuple(dict.fromkeys(step.action for step in steps)),
             traits=frozenset(traits),
-            touched=await touching.touched(case.hands, targets, changes, closely=closely),
+            touched=await touching.touched(case.hands, targets, written, closely=closely),
             blasts=[change.blast for change in changes if change.blast is not None],
             now=case.now,
             approval_asked=any(step.approval == "Required" for step in record.plan),

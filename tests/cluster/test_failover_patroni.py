@@ -39,7 +39,9 @@ async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
 def patroni(namespace: Namespace, kind: str) -> None:
     """A StatefulSet of two, whose pods say what members say, and who leads."""
     container = {"name": "main", "image": "localhost/none:1"}
-    template = {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [container]}}
+    # Scheduled by nobody, so that no kubelet says anything else of them than the test does.
+    pod = {"containers": [container], "schedulerName": "nobody"}
+    template = {"metadata": {"labels": {"app": "db"}}, "spec": pod}
     spec = {"serviceName": "db", "replicas": 2, "podManagementPolicy": "Parallel", "template": template}
     whole = {**spec, "selector": {"matchLabels": {"app": "db"}}}
     meta = {"name": LOCKS[kind], "labels": LABELS, "annotations": {"leader": "db-0", "renewTime": "x"}}

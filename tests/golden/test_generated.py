@@ -80,23 +80,32 @@ def test_nothing_unknown_is_kept_and_the_words_agree() -> None:
     assert set(states) == {state.value for state in EntryState}
 
 
-def test_the_responder_may_do_what_the_catalogue_declares_and_nothing_else() -> None:
-    declared = {
-        (rule.group, resource, verb)
-        for rule in roles.catalogue_rules()
-        for resource in rule.resources
-        for verb in rule.verbs
-    }
-    documents = yaml.safe_load_all((ROOT / "manifests/responder/responder.yaml").read_text())
+def granted(file: str) -> set[tuple[str, str, str]]:
+    documents = yaml.safe_load_all((ROOT / "manifests/responder" / file).read_text())
     role = next(each for each in documents if each["kind"] == "Role")
-    granted = {
+    return {
         (group, resource, verb)
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert granted == declared
+
+
+def declared(file: str) -> set[tuple[str, str, str]]:
+    return {
+        (rule.group, resource, verb)
+        for rule in roles.catalogue_rules()
+        if rule.granted_by == file
+        for resource in rule.resources
+        for verb in rule.verbs
+    }
+
+
+def test_the_responder_may_do_what_the_catalogue_declares_and_nothing_else() -> None:
+    assert granted("responder.yaml") == declared("")
+    assert granted("patroni.yaml") == declared("patroni.yaml")
+    assert {verb for _, what, verb in granted("responder.yaml") if what in ("endpoints", "configmaps")} == {"list"}
 
 
 def test_the_operator_may_not_touch_workloads_as_itself() -> None:

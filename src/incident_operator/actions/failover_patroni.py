@@ -35,7 +35,13 @@ from incident_operator.planning.selectors import annotations_of, is_leaving, lab
 
 VERB = "fail over"
 OBJECTS = ("endpoints", "configmaps")
-RULES = (Rule("", OBJECTS, ("get", "create", "patch"), "see who leads, and ask Patroni for another leader"),)
+RULES = (
+    Rule("", OBJECTS, ("get", "create", "patch"), "see who leads, and ask Patroni for another leader", "patroni.yaml"),
+)
+"""Not in every responder's Role: who may write Endpoints and ConfigMaps may lead any Service, and any workload, astray.
+
+Kubernetes itself took Endpoints out of its role ``edit`` (CVE-2021-25740).
+"""
 ASKS = tuple(Rule("", (each,), (verb,)) for each in OBJECTS for verb in ("create", "patch"))
 LEADERS = {"Endpoints": "{}", "ConfigMap": "{}-leader"}
 """Who leads is kept in one of these, as ``use_endpoints`` says; all other objects are of the same kind."""

@@ -12,7 +12,7 @@ import yaml
 from incident_operator.api.crdgen import KINDS, crd
 from incident_operator.cli import admission
 from incident_operator.cli.pages import configuration_page, metrics_page, names_page, permissions_page, reference_page
-from incident_operator.cli.roles import operator_roles, responder_role, text_of
+from incident_operator.cli.roles import further_roles, operator_roles, responder_role, text_of
 
 
 def root() -> Path:
@@ -40,6 +40,7 @@ def files() -> dict[Path, str]:
         top / "manifests/base/admission.yaml": text_of(*admission.documents()),
         top / "manifests/base/rbac.yaml": operator_roles(),
         top / "manifests/responder/responder.yaml": responder_role(),
+        **{top / f"manifests/responder/{file}": text for file, text in further_roles().items()},
         top / "docs/names.md": names_page(),
         top / "docs/permissions.md": permissions_page(),
         top / "docs/configuration.md": configuration_page(),

@@ -12,7 +12,7 @@ from incident_operator.api.configuration import Configuration
 from incident_operator.api.crdgen import Kind, crd, schema_of
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cli.roles import LEASE_RULES, NOTE, OPERATOR_RULES
-from incident_operator.engine import calls, changes, surveying
+from incident_operator.engine import calls, changes, surveying, unchanged
 from incident_operator.planning.rights import Rule
 from incident_operator.telemetry.metrics import Metrics
 
@@ -58,6 +58,7 @@ def permissions_page() -> str:
     parts += ["\n### every plan: its blast radius\n", _table(surveying.RULES)]
     parts += ["\n### triage: what changed before\n", _table(changes.RULES)]
     parts += ["\n### alerts: what they are about\n", _table(calls.RULES)]
+    parts += ["\n### many Incidents in one namespace: whether a list is still what it was\n", _table(unchanged.RULES)]
     for title, catalogue in (("action", ACTIONS), ("check", CHECKS)):
         for name, entry in catalogue.items():
             parts += [f"\n### {title} `{name}`\n", _table(entry.rules)]
@@ -67,10 +68,15 @@ def permissions_page() -> str:
 def _table(rules: Iterable[Rule]) -> str:
     rows = [
         f"| {', '.join(f'`{resource}`' for resource in rule.resources)} | `{rule.group or 'core'}` "
-        f"| {', '.join(rule.verbs)} | {rule.why} |"
+        f"| {', '.join(rule.verbs)} | {rule.why}{_granted(rule)} |"
         for rule in rules
     ]
     return "\n".join(["| resources | group | verbs | why |", "| --- | --- | --- | --- |", *rows])
+
+
+def _granted(rule: Rule) -> str:
+    """Where a right is to be had that not every responder has."""
+    return f" (granted by `manifests/responder/{rule.granted_by}`)" if rule.granted_by else ""
 
 
 def metrics_page() -> str:

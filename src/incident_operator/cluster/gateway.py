@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -25,6 +25,7 @@ WATCH_SECONDS = 60
 REVIEW = "SelfSubjectAccessReview"
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_EVENTS = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 PROXY_UNREACHABLE = frozenset({"ServiceUnavailable", "InternalError", "BadGateway", "GatewayTimeout"})
 
 
@@ -66,12 +67,37 @@ class Gateway:
         answer = await self._json("GET", path(kind, namespace), what, kind, query=query, **more)
         return _items(answer, kind)
 
-    def changes(self, kind: str, namespace: str) -> AsyncIterator[None]:
-        """Yield whenever something of a kind changes in a namespace; ends after a minute."""
-        what = f"watch {kind} in {namespace}"
+    def changes(self, kind: str, namespace: str, begun: Callable[[], None] = lambda: None) -> AsyncIterator[bytes]:
+        """Yield whenever something of a kind changes in a namespace; ends after a minute.
+
+        Only metadata is sent, and it is not for reading. ``begun`` is told when nothing is missed any more.
+        """
         return self._connection.changes(
-            path(kind, namespace), what=what, identity=self._identity, headers=self._headers, seconds=WATCH_SECONDS
+            path(kind, namespace),
+            what=f"watch {kind} in {namespace}",
+            identity=self._identity,
+            headers={**self._headers, "Accept": METADATA_EVENTS},
+            seconds=WATCH_SECONDS,
+            begun=begun,
         )
+
+    async def metadata_events(
+        self, kind: str, namespace: str, *, field_selector: str, seconds: int = WATCH_SECONDS
+    ) -> AsyncIterator[tuple[str, Manifest]]:
+        """Each event of a watch and the object's metadata: first of all that are there, then of what changes.
+
+        An empty namespace: of all. Ends after so many seconds; raises Waiting where it ends before.
+        """
+        where = f"in {namespace}" if namespace else "of all namespaces"
+        async for event in self._connection.events(
+            path(kind, namespace),
+            what=f"watch {kind} {where}",
+            identity=self._identity,
+            headers={**self._headers, "Accept": METADATA_EVENTS},
+            seconds=seconds,
+            query={"fieldSelector": field_selector},
+        ):
+            yield event["type"], event["object"]
 
     async def groups(self) -> frozenset[str]:
         """Names of the API groups the cluster serves."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from incident_operator.cluster.port import Reader
 from incident_operator.cluster.resources import resource
 from incident_operator.engine.fresh import Fresh
+from incident_operator.engine.past import WORKLOADS, Lists, Pasts
 from incident_operator.faults import Fault, NotFound, Stalled
 from incident_operator.planning import releases, traces
 from incident_operator.planning.changes import Happening, UsedBy, without_uid
 from incident_operator.planning.impact import uses
 from incident_operator.planning.plan import Manifest, Ref
 from incident_operator.planning.rights import Rule
-from incident_operator.planning.selectors import HASH_LABEL, annotations_of, controller_of, labels_of
+from incident_operator.planning.selectors import HASH_LABEL, controller_of, labels_of
 
 WHY = "tell what changed before the alert"
 RULES = (
@@ -32,15 +32,11 @@ RULES = (
 )
 """What the responder needs for it; Secrets, nodes, Flux and Argo CD are looked at where a team grants that, too."""
 
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+ALWAYS = ("Pod", "ReplicaSet", "ControllerRevision", "HorizontalPodAutoscaler", "ConfigMap", "Secret")
 OPTIONAL = ("Kustomization", "HelmRelease", "Application")
-BARE = frozenset({"ConfigMap", "Secret"})
-KEPT = ("name", "namespace", "creationTimestamp", "labels", "managedFields")
 MOST_NODES = 5
 MOST_MANAGERS = 5
 GROUPS_SECONDS = 60.0
-
-Lists = Mapping[str, Sequence[Manifest]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,44 +53,38 @@ class Looked:
 
 
 class Historian:
-    """Looks up changes; remembers nothing but which API groups there are."""
+    """Looks up changes; remembers which API groups there are, and what the last lists of a namespace told."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self._groups: Fresh[str, frozenset[str]] = Fresh(GROUPS_SECONDS)
+        self._pasts = Pasts()
 
     async def look(self, reader: Reader, namespace: str, targets: Sequence[Ref], *, since: datetime) -> Looked:
         """What happened in the namespace, and to what its targets come from and run on, since then."""
         seeing = _Seeing(reader, namespace)
         lists = await self._lists(seeing, targets)
+        past = self._pasts.of(namespace, lists)
         aims = _with_owners(targets, lists["Pod"])
-        revisions = traces.by_workload([*lists["ReplicaSet"], *lists["ControllerRevision"]])
-        workloads = {traces.ref_of(each): each for kind in WORKLOADS for each in lists.get(kind, ())}
-        managers = {ref: releases.managed_by(each) for ref, each in workloads.items() if ref in aims}
+        managers = {ref: releases.managed_by(each) for ref, each in past.workloads.items() if ref in aims}
         others = {manager for of in managers.values() for manager in of}
         nodes, elsewhere = await asyncio.gather(_nodes(seeing, aims, lists["Pod"]), self._elsewhere(seeing, others))
         found = [
-            *traces.rollouts(revisions, workloads),
-            *traces.scalings(workloads, revisions),
-            *traces.autoscalers(lists["HorizontalPodAutoscaler"]),
-            *traces.configs(lists["ConfigMap"], "ConfigMap"),
-            *traces.configs(lists["Secret"], "Secret"),
-            *releases.helm([*lists["Secret"], *lists["ConfigMap"]]),
+            *past.happenings,
             *releases.flux(_of(elsewhere, lists, "Kustomization", "HelmRelease")),
             *releases.argo(_of(elsewhere, lists, "Application")),
             *(happening for each in nodes for happening in releases.node(each)),
         ]
         # Of two in the same second the one that was found later is the later one: revisions are found oldest first.
         recent = sorted((each for each in found if each.at >= since), key=lambda each: each.at)[::-1]
-        templates = {ref: traces.template_of(mine[-1]) for ref, mine in revisions.items()}
-        used = _used_by(aims, templates | {ref: each["spec"]["template"] for ref, each in workloads.items()}, lists)
-        return Looked(tuple(recent), _and(used, managers), tuple(sorted(seeing.unknown)), aims)
+        used = _and(_and_by_pods(past.used_by, aims, lists["Pod"]), managers)
+        return Looked(tuple(recent), used, tuple(sorted(seeing.unknown)), aims)
 
     async def _lists(self, seeing: _Seeing, targets: Sequence[Ref]) -> Lists:
         """The lists that are needed, all asked for at once; of a group that is not served nothing is asked."""
         kinds = {target.kind for target in targets}
         workloads = [kind for kind in WORKLOADS if kind in kinds or ("Pod" in kinds and kind != "DaemonSet")]
-        always = ["Pod", "ReplicaSet", "ControllerRevision", "HorizontalPodAutoscaler", *sorted(BARE), *workloads]
+        always = [*ALWAYS, *workloads]
         lists, more = await asyncio.gather(
             asyncio.gather(*(seeing.listed(kind) for kind in always)), self._optional(seeing)
         )
@@ -144,7 +134,7 @@ class _Seeing:
                 raise
             self.unknown.add(f"{kind}s could not be listed")
             return ()
-        return [_bare(each) for each in found] if kind in BARE else found
+        return found
 
     async def read(self, ref: Ref) -> Manifest | None:
         """An object that need not be readable, nor be there."""
@@ -157,13 +147,6 @@ class _Seeing:
         except Fault:
             self.unknown.add(f"{ref.kind} {where} could not be read")
         return None
-
-
-def _bare(thing: Manifest) -> Manifest:
-    """What is needed of an object that may hold secrets: of its annotations the names alone."""
-    meta = thing["metadata"]
-    kept = {key: meta[key] for key in KEPT if key in meta}
-    return {"kind": thing["kind"], "metadata": {**kept, "annotations": dict.fromkeys(annotations_of(thing), "")}}
 
 
 def _of(elsewhere: Iterable[Manifest], lists: Lists, *kinds: str) -> list[Manifest]:
@@ -200,22 +183,20 @@ async def _nodes(seeing: _Seeing, aims: Sequence[Ref], pods: Sequence[Manifest])
     return [each for each in found if each is not None]
 
 
-def _used_by(aims: Sequence[Ref], templates: dict[Ref, Manifest], lists: Lists) -> dict[Ref, set[Ref]]:
-    """Which workloads, and pods that are targets, use which ConfigMap and Secret; which autoscaler scales which."""
-    found: dict[Ref, set[Ref]] = defaultdict(set)
-    pods = {traces.ref_of(pod): pod for pod in lists["Pod"] if traces.ref_of(pod) in aims}
-    for ref, template in (templates | pods).items():
-        for kind, name in uses(template):
-            found[Ref(kind, name, ref.namespace)].add(ref)
-    for each in lists["HorizontalPodAutoscaler"]:
-        found[traces.ref_of(each)].add(traces.scaled_by(each))
-    return found
+def _and_by_pods(used: UsedBy, aims: Sequence[Ref], pods: Sequence[Manifest]) -> UsedBy:
+    """The same, with what pods that are targets themselves use."""
+    mine = [(traces.ref_of(pod), pod) for pod in pods if traces.ref_of(pod) in aims]
+    return _merged(used, ((Ref(kind, name, ref.namespace), ref) for ref, pod in mine for kind, name in uses(pod)))
 
 
-def _and(used: Mapping[Ref, set[Ref]], managers: Mapping[Ref, frozenset[Ref]]) -> UsedBy:
+def _and(used: UsedBy, managers: Mapping[Ref, frozenset[Ref]]) -> UsedBy:
     """The same, with what the workloads come from."""
-    found = defaultdict(set, {ref: set(by) for ref, by in used.items()})
-    for workload, come_from in managers.items():
-        for each in come_from:
-            found[each].add(workload)
-    return {ref: frozenset(by) for ref, by in found.items()}
+    return _merged(used, ((manager, workload) for workload, of in managers.items() for manager in of))
+
+
+def _merged(used: UsedBy, more: Iterable[tuple[Ref, Ref]]) -> UsedBy:
+    """Who uses what, with more of it; the same where there is no more."""
+    found: dict[Ref, frozenset[Ref]] = {}
+    for what, by in more:
+        found[what] = found.get(what, used.get(what, frozenset())) | {by}
+    return {**used, **found} if found else used

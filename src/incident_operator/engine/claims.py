@@ -10,7 +10,9 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import get_args
 
+from incident_operator.api.status import Phase
 from incident_operator.cluster.port import Cluster
 from incident_operator.engine import restoring
 from incident_operator.engine.keys import Key
@@ -22,6 +24,8 @@ CLOSED = ("Resolved", "Closed", "Cancelled")
 """Phases in which nothing more is done, until somebody deletes the Incident."""
 OPEN = ",".join(f"status.phase!={phase}" for phase in CLOSED)
 """Field selector; ``.status.phase`` is one of the CRD's selectableFields, absent it counts as empty."""
+OVER = ",".join(f"status.phase!={phase}" for phase in ("", *get_args(Phase)) if phase not in CLOSED)
+"""Field selector of those in a closed phase: selectors know no "or"."""
 MADE = frozenset({EntryState.DONE, EntryState.RELEASED, EntryState.KEPT, EntryState.CONFLICT, EntryState.INTENDED})
 
 

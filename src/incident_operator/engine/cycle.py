@@ -36,6 +36,7 @@ from incident_operator.engine.preview import Preview
 from incident_operator.engine.reading import Lists
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.triaging import Triager
+from incident_operator.engine.unchanged import Unchanged
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import Manifest, PlannedStep
 from incident_operator.planning.progress import is_recovering, next_move, resumed
@@ -68,6 +69,7 @@ class Engine:
         triager: Triager | None = None,
         confirmer: Confirmer | None = None,
         clockwork: Clockwork | None = None,
+        unchanged: Unchanged | None = None,
     ) -> None:
         """Work on a cluster with a repertoire.
 
@@ -88,7 +90,7 @@ class Engine:
         self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
         self._gate = Gate(policies, self._claims, actions, settings.always_protected)
-        self._lists = Lists()
+        self._lists = Lists(unchanged)
         self._preparer = preparing.Preparer(actions, policies, Preview(), self._lists, triager or Triager())
         self._ids = IdBook(cluster, namespaces)
         self._memories: dict[Key, Memory] = {}

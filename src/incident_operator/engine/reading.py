@@ -1,18 +1,21 @@
 """Reads for planning: whole lists of a namespace, a moment old at most, shared by all who plan there at the same time.
 
 A burst of Incidents in one namespace asks for the same lists; each write carries its own
-precondition, so a list that is a fifth of a second old can make a write fail, never wrong.
+precondition, so a list that is a fifth of a second old can make a write fail, never wrong. One of which a
+watch says that nothing has changed is as good as a new one.
 Of what a step has led to only the other policies are read from here; the rest is read anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from incident_operator.cluster.port import Ran, Reader
 from incident_operator.engine.fresh import Fresh
+from incident_operator.engine.unchanged import Unchanged
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.selectors import labels_of, matches
 
@@ -26,18 +29,27 @@ ListKey = tuple[str, str, str]
 class Lists:
     """Lists of a moment ago, by namespace, ServiceAccount and kind."""
 
-    def __init__(self) -> None:
-        """Have read nothing yet."""
-        self._lists: Fresh[ListKey, Sequence[Manifest]] = Fresh(LIST_SECONDS)
+    def __init__(self, unchanged: Unchanged | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Have read nothing yet; ``unchanged`` knows which lists are still as they were, by the same clock."""
+        self._unchanged = unchanged
+        self._lists: Fresh[ListKey, Sequence[Manifest]] = Fresh(LIST_SECONDS, clock)
+        if unchanged is not None:
+            self._lists = Fresh(LIST_SECONDS, clock, unchanged.holds)
         self._groups: Fresh[str, frozenset[str]] = Fresh(GROUPS_SECONDS)
 
     def settling(self, reader: Reader, account: str) -> PlanningReader:
         """A reader that shares nothing but the lists of policies, which are long where many were isolated."""
-        return PlanningReader(reader, account, self._lists, self._groups, shared=frozenset({"NetworkPolicy"}))
+        return PlanningReader(
+            reader, account, self._lists, self._groups, shared=frozenset({"NetworkPolicy"}), asked=self._asked
+        )
 
     def reader(self, reader: Reader, account: str) -> PlanningReader:
         """A reader that shares its lists with all others of this ServiceAccount."""
-        return PlanningReader(reader, account, self._lists, self._groups)
+        return PlanningReader(reader, account, self._lists, self._groups, asked=self._asked)
+
+    def _asked(self, key: ListKey) -> None:
+        if self._unchanged is not None:
+            self._unchanged.asked(key)
 
 
 class PlanningReader:
@@ -50,9 +62,11 @@ class PlanningReader:
         lists: Fresh[ListKey, Sequence[Manifest]],
         groups: Fresh[str, frozenset[str]],
         shared: frozenset[str] | None = None,
+        asked: Callable[[ListKey], None] = lambda _: None,
     ) -> None:
         """Read through this reader what is not known; ``shared`` are the kinds whose lists are, None: all."""
         self._shared = shared
+        self._asked = asked
         self._reader = reader
         self._account = account
         self._lists = lists
@@ -71,6 +85,7 @@ class PlanningReader:
         if self._shared is not None and kind not in self._shared:
             return await self._reader.list(kind, namespace, selector)
         key = (namespace, self._account, kind)
+        self._asked(key)
         found = await self._lists.get(key, lambda: self._reader.list(kind, namespace))
         return found if selector is None else [each for each in found if matches(selector, labels_of(each))]
 

@@ -31,7 +31,7 @@ AGAIN_SECONDS = 2.0
 REFUSED_SECONDS = 300.0
 """How long a ServiceAccount that may not watch is not asked to again."""
 
-Watch = Callable[[str, str, str], AsyncIterator[None]]
+Watch = Callable[[str, str, str], AsyncIterator[object]]
 """Given namespace, ServiceAccount and kind: yields whenever something of that kind has changed there."""
 Place = tuple[str, str]
 """Namespace and ServiceAccount."""

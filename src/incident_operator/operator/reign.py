@@ -24,11 +24,12 @@ from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings, protecting_itself
 from incident_operator.engine.triaging import Triager
+from incident_operator.engine.unchanged import Unchanged
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
 from incident_operator.notify.counting import Counted
 from incident_operator.notify.hooks import Hooks
-from incident_operator.operator import ears
+from incident_operator.operator import closed, ears
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.health import Health
 from incident_operator.operator.leader import Office
@@ -64,6 +65,7 @@ class Parts:
     ear: Ear
     metrics: Metrics
     waker: Waker
+    unchanged: Unchanged
     cluster: ClusterGateway
     servers: Servers
     clockwork: Clockwork
@@ -73,6 +75,9 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
     """Make everything, and begin nothing."""
     queue = WorkQueue()
     waker = Waker(queue.put, lambda space, account, kind: cluster.acting_as(space, account).changes(kind, space))
+    unchanged = Unchanged(
+        lambda space, account, kind, *, begun: cluster.acting_as(space, account).changes(kind, space, begun)
+    )
     hooks = Counted(Hooks(options.configuration.hooks), [each.name for each in options.configuration.hooks], metrics)
     clockwork = Clockwork(options.configuration, hooks, _utc_now, queue.put)
     engine = Engine(
@@ -89,6 +94,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         triager=Triager(servers),
         confirmer=Confirmer(servers),
         clockwork=clockwork,
+        unchanged=unchanged,
     )
     crew = Crew(queue, engine, size=options.workers)
     relist = Relist(
@@ -111,6 +117,7 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         ear,
         metrics,
         waker,
+        unchanged,
         cluster,
         servers,
         clockwork,
@@ -150,6 +157,7 @@ async def act(stop: asyncio.Event, parts: Parts, options: RunOptions, office: Of
     if not await parts.crew.close(within=within):
         log.warning("Cut off steps that did not end in time", within_seconds=within.total_seconds())
     await parts.waker.close()
+    await parts.unchanged.close()
     await parts.clockwork.close()
     lost.cancel()  # the office was kept while steps were finished
     await asyncio.gather(asked, lost, *tasks, return_exceptions=True)
@@ -207,5 +215,6 @@ def _loops(
         "re-list": parts.relist.run(),
         "marks": parts.marker.run(),
         "watch": supervise(watching, prepare=prepare_watch, metrics=parts.metrics),
+        "watch of closed ones": closed.watch(parts.cluster, parts.queue.put, options.namespaces),
         "watch of approvals": supervise(watching_approvals, prepare=parts.relist.ready, metrics=parts.metrics),
     }

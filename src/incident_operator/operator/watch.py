@@ -15,6 +15,7 @@ from typing import Any
 import kopf
 
 from incident_operator.api import names
+from incident_operator.engine.claims import OPEN
 from incident_operator.engine.keys import Key
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.login import Load, session_for
@@ -39,7 +40,7 @@ Register = Callable[[kopf.OperatorRegistry, Notice], None]
 
 
 def incidents(registry: kopf.OperatorRegistry, notice: Notice) -> None:
-    """Have kopf tell of Incidents."""
+    """Have kopf tell of open Incidents; one that is closed is, for a watch of the open ones, gone."""
 
     @kopf.on.event(names.GROUP, names.VERSION, "incidents", registry=registry)
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
@@ -67,6 +68,14 @@ def approvals(registry: kopf.OperatorRegistry, notice: Notice) -> None:
             notice(Key(body["metadata"]["namespace"], incident), None, None)
 
 
+class _NoDiff(kopf.AnnotationsDiffBaseStorage):
+    """Compares nothing: kopf would copy each object at each event for handlers of changes, and there are none."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing of it."""
+        return kopf.BodyEssence({})
+
+
 def settings() -> kopf.OperatorSettings:
     """The settings of kopf, each with its reason."""
     found = kopf.OperatorSettings()
@@ -74,6 +83,7 @@ def settings() -> kopf.OperatorSettings:
     found.scanning.disabled = True  # needs no rights on CRDs and Namespaces; the supervisor waits for our CRD
     found.posting.enabled = False  # Events are ours
     found.persistence.finalizer = f"{names.GROUP}/kopf"  # never put on; must not be ours, or kopf takes ours off
+    found.persistence.diffbase_storage = _NoDiff()
     found.networking.request_timeout = 10  # the default of five minutes is an outage
     found.networking.connect_timeout = 3
     found.networking.error_backoffs = (0.1, 0.2, 0.5, 1)  # then it ends, and the supervisor looks each few seconds
@@ -82,6 +92,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.server_timeout = 600
     found.watching.client_timeout = 660
     found.watching.chunk_size = 500
+    found.watching.field_selectors[names.GROUP, "incidents"] = OPEN  # of the closed ones ``closed`` tells
     found.queueing.worker_limit = None  # with a limit kopf can lock itself up at the start (kopf 1243)
     found.queueing.exit_timeout = 1
     found.process.ultimate_exiting_timeout = None  # would kill this whole process, for kopf runs in a thread of it

@@ -16,3 +16,5 @@ class Rule:
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
     why: str = dataclasses.field(default="", compare=False)
+    granted_by: str = dataclasses.field(default="", compare=False)
+    """The file of ``manifests/responder`` that grants it to those who want it; empty: every responder has it."""

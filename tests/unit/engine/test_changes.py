@@ -9,7 +9,7 @@ import pytest
 
 from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.cluster.fake_rights import rights_of
-from incident_operator.engine import changes
+from incident_operator.engine import past
 from incident_operator.engine.changes import MOST_NODES, OPTIONAL, RULES, Historian, Looked
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.planning.changes import ranked
@@ -88,7 +88,7 @@ async def test_no_content_of_a_config_map_or_secret_gets_out() -> None:
 def test_of_a_secret_only_metadata_without_annotations_is_kept() -> None:
     said = {"kubectl.kubernetes.io/last-applied-configuration": "hunter2", "owner": "hunter2"}
     secret = kept("Secret", "token", minutes=4, metadata={"annotations": said}, stringData={"other": "hunter2"})
-    found = changes._bare(secret)
+    found = past._bare(secret)
     assert "hunter2" not in repr(found)
     assert set(found) == {"kind", "metadata"}
     assert found["metadata"]["managedFields"] == secret["metadata"]["managedFields"]
@@ -285,3 +285,15 @@ async def test_the_groups_are_asked_for_once_by_all_looks(monkeypatch: pytest.Mo
     for _ in range(3):
         await historian.look(fake, "shop", [API], since=SINCE)
     assert len(asked) == 1
+
+
+async def test_what_lists_tell_is_worked_out_once_and_anew_when_one_is_read_again() -> None:
+    fake = world()
+    lists = {kind: await fake.list(kind, "shop") for kind in (*past.WORKLOADS, "ReplicaSet", "ControllerRevision")}
+    lists |= {kind: await fake.list(kind, "shop") for kind in ("HorizontalPodAutoscaler", "ConfigMap", "Secret")}
+    pasts = past.Pasts()
+    first = pasts.of("shop", lists)
+    assert pasts.of("shop", dict(lists)) is first
+    fake.put(kept("ConfigMap", "another", minutes=1))
+    anew = pasts.of("shop", {**lists, "ConfigMap": await fake.list("ConfigMap", "shop")})
+    assert {each.what.name for each in anew.happenings} - {each.what.name for each in first.happenings} == {"another"}

@@ -149,6 +149,73 @@ def test_what_is_planned_is_what_is_done_byte_for_byte(namespace: Namespace, ope
     assert policy["metadata"]["labels"] == asked["metadata"]["labels"]
 
 
+UNDO = {"containment": [{"name": "undo", "rolloutUndo": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("steps", "field", "after"),
+    [
+        ({"containment": [{"name": "less", "scale": {"replicas": 1}}]}, "replicas", 1),
+        (UNDO, "template", "1"),
+    ],
+    ids=["scale", "rolloutUndo"],
+)
+def test_a_change_of_a_workload_is_what_was_planned_too(
+    namespace: Namespace, operator: OperatorProcess, steps: dict[str, Any], field: str, after: Any
+) -> None:
+    for version in ("1", "2"):
+        thing = plain("api", replicas=3)
+        thing["spec"]["template"]["metadata"]["annotations"] = {"version": version}
+        namespace.apply(thing)
+        eventually(
+            lambda wanted=version: len(namespace.list("replicasets")) == int(wanted), within=30, what="the revision"
+        )
+    targets = [{"kind": "Deployment", "name": "api"}]
+    namespace.apply(incident("turn", targets=targets, mode="Observe", **steps))
+    planned = ready(namespace, "turn", "Planned")["status"]
+    before = namespace.get("deployment", "api")
+    change(namespace, "turn", mode="Enforce")
+    eventually(lambda: _value(namespace, field) == after, within=20, what="the change")
+    done = namespace.incident("turn")["status"]
+    assert done["plan"]["hash"] == planned["plan"]["hash"]
+    assert [_written(namespace, each) for each in done["ledger"]] == [
+        _written(namespace, each) for each in planned["ledger"]
+    ]
+    (asked,) = [_written(namespace, each) for each in planned["ledger"]]
+    now = namespace.get("deployment", "api")
+    for operation in asked["body"]:
+        if operation["op"] != "test":
+            assert _at(now, operation["path"]) == operation["value"], operation
+    kept = {key: value for key, value in before["spec"].items() if key != field}
+    assert {key: value for key, value in now["spec"].items() if key != field} == kept, "nothing else has changed"
+
+
+def _value(namespace: Namespace, field: str) -> Any:
+    spec = namespace.get("deployment", "api")["spec"]
+    if field == "replicas":
+        return spec["replicas"]
+    return spec["template"]["metadata"]["annotations"]["version"]
+
+
+def _written(namespace: Namespace, entry: dict[str, Any]) -> dict[str, Any]:
+    """The request of a ledger entry, from its IncidentLedger where it is there."""
+    text = entry.get("request")
+    if entry.get("stored"):
+        page = namespace.get("incidentledgers.incident-operator.dev", entry["stored"])["spec"]["entries"]
+        content = next(each["content"] for each in page if each["key"] == f"{entry['step']}/{entry['key']}")
+        text = json.loads(content)["request"]
+    found: dict[str, Any] = json.loads(text or "{}")
+    return found
+
+
+def _at(thing: Any, path: str) -> Any:
+    """What a JSON pointer finds."""
+    for part in path.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        thing = thing[int(key)] if isinstance(thing, list) else thing[key]
+    return thing
+
+
 def test_a_right_that_is_missing_is_named_before_anything_is_written(
     namespace: Namespace, operator: OperatorProcess
 ) -> None:
@@ -204,7 +271,8 @@ class TestApproval:
         bob, alice = hire(namespace, "bob"), hire(namespace, "alice", roles=("incident-operator-approver",))
         bob.declares(scaled("load", "api", 3, mode="Propose"))
         first = ready(namespace, "load", "AwaitingApproval")["status"]["plan"]["hash"]
-        change(namespace, "load", containment=[{"name": "less", "scale": {"replicas": 1}}])
+        spec = {"containment": [{"name": "less", "scale": {"replicas": 1}}]}
+        assert bob.run("patch", "incident/load", "--type=merge", "-p", json.dumps({"spec": spec})).returncode == 0
         eventually(
             lambda: namespace.incident("load")["status"]["plan"]["hash"] != first, within=20, what="another plan"
         )

@@ -165,7 +165,9 @@ def test_a_replica_takes_over_when_the_primary_is_gone_for_good(
     before = time.time()
     eventually(lambda: received(shop) >= max(rows.acknowledged(end=before)), within=30, what="the replica to follow")
     selects = {"matchLabels": {"kubernetes.io/metadata.name": shop.name}}
-    policy = {"kind": "ResponsePolicy", "metadata": {"name": shop.name}, "spec": {"namespaceSelector": selects}}
+    waived = [{"name": "by-itself", "when": ["Destructive"], "count": 0}]
+    spec = {"namespaceSelector": selects, "approvals": waived}
+    policy = {"kind": "ResponsePolicy", "metadata": {"name": shop.name}, "spec": spec}
     shop.apply({"apiVersion": "incident-operator.dev/v1alpha1", **policy})
     shop("scale", "statefulset/db", "--replicas=0")
     is_down(rows)

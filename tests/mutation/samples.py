@@ -102,6 +102,7 @@ def _incidents(user: str) -> list[dict[str, Any]]:
             "severity": "SEV-2",
             "mode": "Enforce",
             "reportedBy": user,
+            "changedBy": [user],
             "serviceAccountName": "incident-responder",
             "targets": [TARGET, {"kind": "StatefulSet", "name": "db"}],
             "containment": [{"name": "first", **COMMON, **step}, {"name": "second", **STEPS[2]}],
@@ -247,6 +248,7 @@ def _approvals(user: str) -> list[dict[str, Any]]:
     return [
         {
             "incident": "bad",
+            "incidentUID": "01234567-89ab-cdef-0123-456789abcdef",
             "planHash": "0123456789abcdef",
             "decision": "Approved",
             "approver": user,

@@ -10,8 +10,9 @@ import pytest
 from mutation.running import rest
 from mutation.workloads import target, workload
 from security.conftest import House
-from security.people import DEPLOYMENTS, INCIDENTS, POLICIES, RBAC, RESPONDER, Person, accepted, person
-from tests_support.cluster import Namespace, incident
+from security.people import DEPLOYMENTS, INCIDENTS, POLICIES, RBAC, RESPONDER, Person, accepted, person, refused
+from tests_support.cluster import Kubectl, Namespace, incident
+from tests_support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -90,6 +91,25 @@ def test_no_account_but_the_shipped_one_can_be_taken_on(limited: House) -> None:
     assert found["Stalled"][1] == "Forbidden"
     assert "impersonate" in found["Stalled"][2]
     assert replicas(namespace) == 2
+
+
+def test_a_policy_lends_its_account_to_nobody_who_may_not_use_it(limited: House, kubectl: Kubectl) -> None:
+    namespace = limited.namespace
+    ops: Person = person(namespace, "clerk", INCIDENTS, RESPONDER, POLICIES, DEPLOYMENTS)
+    selects = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
+    spec = {"namespaceSelector": selects, "defaultServiceAccountName": "mighty"}
+    policy = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "ResponsePolicy", "spec": spec}
+    namespace.apply(workload("web"), {**policy, "metadata": {"name": f"lends-{namespace.name}"}})
+    try:
+        accepted(ops.create(incident("lent", targets=WEB, containment=CUT)))
+        found = rest(namespace, "lent")
+        assert found["Stalled"][1] == "AccountNotNamed", found
+        refused(ops.patch("lent", {"serviceAccountName": "mighty"}), "may not impersonate", "/mighty")
+        assert namespace.list("networkpolicies") == []
+        accepted(ops.patch("lent", {"serviceAccountName": "incident-responder"}))
+        eventually(lambda: namespace.list("networkpolicies"), within=20, what="the isolation, as the shipped account")
+    finally:
+        kubectl("delete", "responsepolicy", f"lends-{namespace.name}")
 
 
 def test_an_incident_that_was_allowed_stops_when_its_account_loses_its_rights(limited: House) -> None:

@@ -156,6 +156,27 @@ def test_nobody_declares_an_incident_in_the_name_of_somebody_else(ops: Person, b
     refused(ops.patch("nobody", {"reportedBy": ops.name}), "reportedBy")
 
 
+def test_who_changes_the_plan_of_another_says_so_and_does_not_approve_it(place: Namespace, ops: Person) -> None:
+    peer = person(place, "peer", INCIDENTS, RESPONDER, POLICIES, DEPLOYMENTS)
+    accepted(ops.create(asks("theirs", CUT, reportedBy=ops.name, mode="Propose")))
+    for change in ({"containment": UNDO}, {"severity": "SEV-1"}, {"targets": [{"kind": "Deployment", "name": "x"}]}):
+        refused(peer.patch("theirs", change), "spec.changedBy", peer.name)
+        refused(peer.patch("theirs", {**change, "changedBy": [ops.name]}), "spec.changedBy")
+    refused(peer.patch("theirs", {"containment": UNDO, "changedBy": [peer.name, ops.name]}), "only your own user name")
+    accepted(peer.patch("theirs", {"title": "another title", "mode": "Enforce", "suspend": True}))
+    accepted(peer.patch("theirs", {"containment": UNDO, "changedBy": [peer.name]}))
+    refused(ops.patch("theirs", {"changedBy": None}), "never taken away")
+    refused(ops.patch("theirs", {"changedBy": []}), "never taken away")
+    accepted(ops.patch("theirs", {"containment": CUT}))
+
+
+def test_whose_incident_it_is_need_not_say_so_again_and_without_a_maker_nobody_need(ops: Person, net: Person) -> None:
+    accepted(ops.create(asks("own", CUT, reportedBy=ops.name)))
+    accepted(ops.patch("own", {"containment": UNDO}))
+    accepted(ops.create(asks("nobodys", UNDO)))
+    accepted(net.patch("nobodys", {"containment": CUT}))
+
+
 def approval(name: str, approver: str, **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "incident-operator.dev/v1alpha1",

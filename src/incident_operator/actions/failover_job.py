@@ -21,6 +21,7 @@ from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import (
     Change,
+    Further,
     Manifest,
     Ref,
     Request,
@@ -76,8 +77,8 @@ async def promotion(reader: Reader, occasion: Occasion, target: Ref, form: Mappi
             *guards.gitops_notes(service),
         ),
         traits=(*change.traits, "Destructive"),
-        # A replica that is promoted while its clients cannot be moved to it is a second primary.
-        follows=(_selecting(ref_of(service, SERVICE), now, wanted),),
+        # Who could not move the clients must not promote: there would be two primaries. So the right is asked for.
+        further=(Further("patch", SERVICE),),
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from incident_operator.actions import backups, guards, making
+from incident_operator.actions import backups, guards, making, undo_settling
 from incident_operator.actions.contract import Occasion, plain
 from incident_operator.actions.patches import Operation, patch, ref_of, test
 from incident_operator.actions.rollout_undo import refuse_paused
@@ -35,6 +35,7 @@ from incident_operator.planning.reach import Reach
 from incident_operator.planning.selectors import is_leaving
 
 VERB = "restore a volume of"
+BLOCKED = "may also delete pods with the old volume that are not ready and block the change, after 20 s"
 WORKLOADS = frozenset({"Deployment", "StatefulSet"})
 VOLUMES = "/spec/template/spec/volumes"
 SAME = ("accessModes", "storageClassName", "volumeMode", "volumeAttributesClassName", "selector")
@@ -184,7 +185,7 @@ def _repoint(workload: Manifest, old: str, new: str, notes: tuple[str, ...]) -> 
     ref = ref_of(workload)
     volumes = workload["spec"]["template"]["spec"].get("volumes") or ()
     mine = [each["name"] for each in volumes if _claim_of(each) in (old, new)]
-    operations = _swap(workload, mine, old, new)
+    operations, further = _swap(workload, mine, old, new), undo_settling.may_delete(workload)
     return Change(
         key=f"{ref.kind}/{ref.name}",
         target=ref,
@@ -194,8 +195,9 @@ def _repoint(workload: Manifest, old: str, new: str, notes: tuple[str, ...]) -> 
         summary=f"{ref.name}: volume {', '.join(mine)} from claim {old} to {new}"
         if operations
         else f"{ref.name}: uses claim {new} already",
-        notes=notes,
+        notes=(*notes, BLOCKED) if further else notes,
         reach=Reach(f"{ref.kind}/{ref.name}", workload["spec"].get("selector") or {}, "replaced"),
+        further=further,
     )
 
 

@@ -24,6 +24,7 @@ from incident_operator.planning.selectors import annotations_of, is_leaving
 
 VERB = "restart"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
+BLOCKED = "may also delete old pods that are not ready and block the restart, after 20 s"
 METADATA = "/spec/template/metadata"
 
 
@@ -103,8 +104,10 @@ def _change(workload: Manifest, mark: str) -> Change:
     """The write of the annotation, which no other restart may have come before."""
     ref, old = ref_of(workload), _marked(workload)
     key, before, after = f"{ref.kind}/{ref.name}", {"restartedAt": old}, {"restartedAt": mark}
+    further = undo_settling.may_delete(workload)
     if old == mark:
-        return Change(key, ref, None, before, after, f"{ref.name}: was restarted by this step already")
+        summary, notes = f"{ref.name}: was restarted by this step already", (BLOCKED,) if further else ()
+        return Change(key, ref, None, before, after, summary, notes, further=further)
     return Change(
         key=key,
         target=ref,
@@ -114,6 +117,7 @@ def _change(workload: Manifest, mark: str) -> Change:
         summary=f"{ref.name}: restart its pods",
         notes=_notes(workload),
         reach=Reach(key, workload["spec"].get("selector") or {}, "replaced"),
+        further=further,
     )
 
 
@@ -139,8 +143,8 @@ def _notes(workload: Manifest) -> tuple[str, ...]:
     partition = rollouts.partition_of(spec)
     if partition:
         notes.append(f"its updateStrategy has partition {partition}: pods with a lower ordinal are not restarted")
-    if kind == "StatefulSet" and spec.get("podManagementPolicy") != "Parallel":
-        notes.append("an old pod that is not ready and blocks the restart is deleted after 20 s")
+    if undo_settling.may_delete(workload):
+        notes.append(BLOCKED)
     volumes = (spec["template"].get("spec") or {}).get("volumes") or ()
     kept = [each["name"] for each in volumes if "emptyDir" in each]
     if kept:

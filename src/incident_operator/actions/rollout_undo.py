@@ -28,6 +28,7 @@ from incident_operator.planning.selectors import annotations_of, is_leaving, lab
 
 VERB = "roll back"
 GUESS = "no earlier revision is known to be good: the previous one is a guess; with toRevision another one is chosen"
+BLOCKED = "may also delete pods of the bad revision that are not ready and block the rollout, after 20 s"
 NOT_UNDONE = "ConfigMaps, Secrets, volumes and database migrations do not go back with it"
 
 
@@ -182,7 +183,9 @@ def _unchanged(world: World, summary: str) -> Change:
     state = _before(world)
     after = {key: state[key] for key in ("revision", "name", "digest", "images")}
     key = f"{world.workload['kind']}/{world.workload['metadata']['name']}"
-    return Change(key, ref_of(world.workload), None, state, after, summary)
+    further = undo_settling.may_delete(world.workload)
+    notes = (BLOCKED,) if further else ()
+    return Change(key, ref_of(world.workload), None, state, after, summary, notes, further=further)
 
 
 def _change(world: World, choice: Choice, by: str) -> Change:
@@ -215,6 +218,7 @@ def _change(world: World, choice: Choice, by: str) -> Change:
         traits=("Guess",) if choice.is_guess else (),
         confidential=True,  # templates hold the values of environment variables
         reach=Reach(f"{ref.kind}/{ref.name}", workload["spec"].get("selector") or {}, "replaced"),
+        further=undo_settling.may_delete(workload),
     )
 
 
@@ -233,8 +237,8 @@ def _notes(workload: Manifest, choice: Choice, images: Mapping[str, str]) -> tup
     partition = rollouts.partition_of(spec)
     if partition:
         notes.append(f"its updateStrategy has partition {partition}: pods with a lower ordinal stay as they are")
-    if workload["kind"] == "StatefulSet" and spec.get("podManagementPolicy") != "Parallel":
-        notes.append("a pod of the bad revision that is not ready and blocks the rollout is deleted after 20 s")
+    if undo_settling.may_delete(workload):
+        notes.append(BLOCKED)
     if labels_of(workload).get("app.kubernetes.io/managed-by") == "Helm":
         notes.append("Helm manages it: the next helm upgrade of the bad chart undoes this")
     return (*notes, *guards.gitops_notes(workload), NOT_UNDONE)

@@ -16,6 +16,7 @@ from incident_operator.planning import revisions, rollouts
 from incident_operator.planning.plan import (
     Change,
     Entry,
+    Further,
     Manifest,
     Request,
     Settlement,
@@ -45,6 +46,13 @@ class Rollout:
     """Whether a pod (last) of a workload was made by the change."""
     is_overtaken: bool = False
     """Whether somebody else's later template serves as well, because its pods are made later still."""
+
+
+def may_delete(workload: Manifest) -> tuple[Further, ...]:
+    """What settling a rollout may have to write: a broken pod of an ordered StatefulSet blocks it for ever."""
+    spec = workload["spec"]
+    is_ordered = workload["kind"] == "StatefulSet" and spec.get("podManagementPolicy") != "Parallel"
+    return (Further("delete", "Pod"),) if is_ordered and rollouts.strategy_of(spec) != "OnDelete" else ()
 
 
 def hash_of(pod: Manifest) -> str:
@@ -86,12 +94,13 @@ async def _one(
         return failed(progress.reason, message)
     if rollouts.strategy_of(current["spec"]) == "OnDelete":
         return pending(message + _by_hand(current, [pod for pod in pods if not _is_new(rollout, current, change, pod)]))
-    further = [_deletion(pod, rollout) for pod in _stuck(current, pods)]
-    again = [each.target.name for each in further if each.target.name in deleted]
+    stuck = _stuck(current, pods)
+    again = [pod["metadata"]["name"] for pod in stuck if pod["metadata"]["name"] in deleted]
     if again:
         message += f"; {', '.join(again)} came back with the old revision: kubectl delete pod"
     # What was deleted once already is not deleted again.
-    return pending(message, [each for each in further if each.target.name not in deleted and now - made >= GRACE])
+    due = [pod for pod in stuck if pod["metadata"]["name"] not in deleted] if now - made >= GRACE else []
+    return pending(message, [_deletion(pod, rollout) for pod in due])
 
 
 def _is_new(rollout: Rollout, workload: Manifest, change: Change, pod: Manifest) -> bool:
@@ -157,6 +166,7 @@ def is_stuck(workload: Manifest, pod: Manifest) -> bool:
 def _deletion(pod: Manifest, rollout: Rollout) -> Change:
     """The forced part of a forced rollback (StatefulSet documentation, "Forced rollback")."""
     ref = ref_of(pod, "Pod")
+    guards.refuse_protected("delete", {**pod, "kind": "Pod"})
     return Change(
         key=f"Pod/{ref.name}",
         target=ref,

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from incident_operator.api.schema import Duration, Model, ObjectName, Rule, validated_by
 
+Uid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}$", max_length=36)]
 User = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -27,6 +28,9 @@ class IncidentApprovalSpec(Model):
 
     incident: ObjectName
     """Name of the Incident, in this namespace."""
+    incident_uid: Annotated[Uid | None, Field(alias="incidentUID")] = None
+    """UID of the Incident: then it counts for no other. Without it, for the one that is there when it is made, and \
+not for a later one of the same name."""
     plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$", max_length=16)]
     """Names the plan: status.plan.hash of the Incident. Another plan needs another approval."""
     decision: Literal["Approved", "Rejected"]

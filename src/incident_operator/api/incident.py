@@ -28,6 +28,8 @@ from incident_operator.api.signals import Escalations, RunbookRef, Signals, Sour
 from incident_operator.api.steps import ACTIONS, KINDS, Steps
 from incident_operator.api.targets import MOST_TARGETS, Target
 
+User = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
 
 class Severity(StrEnum):
     """How bad it is, as the guide has it; unsure means the higher one."""
@@ -164,6 +166,12 @@ class IncidentSpec(Model):
                     field_path=".reportedBy",
                 ),
                 Rule(
+                    rule="!has(oldSelf.changedBy) || "
+                    "(has(self.changedBy) && oldSelf.changedBy.all(u, u in self.changedBy))",
+                    message="changedBy: names are added, and never taken away",
+                    field_path=".changedBy",
+                ),
+                Rule(
                     rule="!oldSelf.cancel || self.cancel",
                     message="cancel cannot be taken back: make a new Incident",
                     field_path=".cancel",
@@ -194,11 +202,14 @@ lowered with a severityReason."""
     """Why the severity was lowered."""
     mode: Literal["Observe", "Propose", "Enforce"] = "Enforce"
     """How far to go: Observe makes the plan only, Propose waits with it, Enforce carries it out."""
-    reported_by: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    reported_by: User | None = None
     """Who declares it: your own user name (kubectl auth whoami). Needed for approvals: nobody approves their own."""
+    changed_by: Annotated[list[User], Field(max_length=16)] | None = None
+    """Who else has changed what the plan is made from: add your own user name when you do. Their approval does not \
+count either."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of this namespace to act as, whose rights are the limit. Default: the policy's, else \
-incident-responder."""
+    """ServiceAccount of this namespace to act as, whose rights are the limit. Default: incident-responder. Where a \
+ResponsePolicy has another default it must be named."""
     targets: Annotated[list[Target], Field(min_length=1, max_length=MOST_TARGETS)] | None = None
     """The objects that it is about, in the namespace of the Incident. An Incident made from an alert that names none \
 waits for a person to give them."""

@@ -20,6 +20,9 @@ FINALIZER: Final = f"{GROUP}/release"
 INSTALL_NAMESPACE: Final = "incident-operator"
 """Namespace that the shipped manifests install the operator into."""
 
+OPERATOR_USER: Final = f"system:serviceaccount:{INSTALL_NAMESPACE}:{FIELD_MANAGER}"
+"""User name of the operator as the shipped manifests install it: Incidents that alerts make are reported by it."""
+
 APPROVER_POLICY: Final = "incident-operator-approver"
 """ValidatingAdmissionPolicy that compares an approver with who makes the request; no approval counts without it."""
 

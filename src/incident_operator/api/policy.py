@@ -104,8 +104,9 @@ class Approval(Model):
     """For plans with any of these actions. Default: all."""
     when: Annotated[list[Literal["Irreversible", "Destructive", "Guess", "Unknown"]], Field(max_length=4)] | None = None
     """For plans with a step that is Irreversible, Destructive, rests on a Guess, or whose reach is Unknown."""
-    count: Annotated[int, Field(ge=1, le=10)] = 1
-    """How many people must approve."""
+    count: Annotated[int, Field(ge=0, le=10)] = 1
+    """How many people must approve. 0: nobody need. With `when: [Destructive]`, and if all policies of the namespace \
+say so, it waives the built-in rule that somebody agrees to what is destructive."""
     from_: Annotated[Approvers | None, Field(alias="from")] = None
     """Whose approval counts."""
 
@@ -219,4 +220,5 @@ class ResponsePolicySpec(Model):
     storm: Storm | None = None
     """When too much happens at once."""
     default_service_account_name: ObjectName | None = None
-    """ServiceAccount of the Incident's namespace that acts where an Incident names none."""
+    """ServiceAccount of the Incident's namespace that acts where an Incident made by an alert names none. A person's \
+must name it, unless it is incident-responder: the API server then asks whether they may use it."""

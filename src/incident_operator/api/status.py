@@ -42,6 +42,8 @@ class Blast(Model):
 
     workload: Text
     """The workload, as Kind/name."""
+    owner: Text | None = None
+    """The workload that a single pod belongs to: its pods are counted together, over the whole plan."""
     pods: int
     """How many pods; -1: it could not be told."""
     of: Annotated[int, Field(ge=0)] = 0
@@ -73,6 +75,8 @@ class PlannedChange(Model):
     """What a person should know about it: guesses, warnings, who may undo it."""
     traits: Names | None = None
     """What a policy may ask about: Guess, Destructive."""
+    further: Names | None = None
+    """Writes that may turn out to be needed when it is made, by verb and kind; the notes say when."""
     diff: Annotated[str, StringConstraints(max_length=16384)] | None = None
     """What the API server's dry run of it changes, a line for each field; values of variables are hidden."""
     blast: Blast | None = None
@@ -292,6 +296,15 @@ class TimelineItem(Model):
     """What, for people."""
 
 
+class RejectedPlan(Model):
+    """A plan that was rejected."""
+
+    hash: Word
+    """Its hash."""
+    by: Word
+    """Who rejected it."""
+
+
 class PolicyStatus(Model):
     """What the ResponsePolicies make of the plan."""
 
@@ -307,6 +320,10 @@ class PolicyStatus(Model):
     """When the last approval that was needed was there."""
     approved_plan: Word | None = None
     """The hash of the plan that was approved."""
+    approved_for: Annotated[list[Text], Field(max_length=512)] | None = None
+    """The rules that the approvals were enough for: one that is added or changed later asks anew."""
+    rejected_plans: Annotated[list[RejectedPlan], Field(max_length=64)] | None = None
+    """Plans that were rejected: final, also when the rejection itself is deleted."""
 
 
 class TierStatus(Model):

@@ -17,7 +17,6 @@ from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.planning.rights import Rule
 
 API = "admissionregistration.k8s.io/v1"
-OPERATOR = f"system:serviceaccount:{names.INSTALL_NAMESPACE}:{names.FIELD_MANAGER}"
 ASKED = (
     "targets", "containment", "remediation", "recovery", "verification", "serviceAccountName", "mode", "severity",
     "type", "expiresAfter", "runbookRef",
@@ -25,9 +24,16 @@ ASKED = (
 """Fields of an Incident that ask for something to be done; suspend, release and cancel need no more rights."""
 
 
+PLANNED_FROM = (
+    "targets", "containment", "remediation", "recovery", "serviceAccountName", "expiresAfter", "runbookRef",
+    "severity", "type",
+)  # fmt: skip
+"""Fields of an Incident that its plan is made from, or that say who must approve it."""
+
+
 def documents() -> list[dict[str, Any]]:
     """Every policy with its binding."""
-    return [*_creator(), *_planner(), *_author(), *_reporter(), *_approver(), *_actions()]
+    return [*_creator(), *_planner(), *_author(), *_reporter(), *_changer(), *_approver(), *_actions()]
 
 
 def _policy(
@@ -87,7 +93,7 @@ CHECKED = "(has(object.spec.verification) ? object.spec.verification : [])"
 TARGETS = "(has(s.targets) ? s.targets : (has(object.spec.targets) ? object.spec.targets : []))"
 RECOVERS_BY = {"scale": ("Deployment", "StatefulSet"), "suspend": ("CronJob",)}
 """What every recovery does by itself, whatever its plan says: stop the tiers, and start them again."""
-NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{OPERATOR}'")
+NOT_THE_OPERATOR = ("not-the-operator", f"request.userInfo.username != '{names.OPERATOR_USER}'")
 """An Incident that an alert makes is asked for by the Runbook's author, whose rights were checked there."""
 
 
@@ -247,6 +253,31 @@ def _reporter() -> list[dict[str, Any]]:
     }
     created = [("created", "request.operation == 'CREATE'")]
     return _policy("incident-operator-reporter", "incidents", [validation], conditions=created)
+
+
+def _changer() -> list[dict[str, Any]]:
+    """Who changes what the plan of somebody else's Incident is made from says so: their approval does not count.
+
+    Kubernetes keeps who wrote a field last only by the name of a program (``managedFields``), not of a user.
+    """
+    changed = " || ".join(f"({_changed(field)})" for field in PLANNED_FROM)
+    own, user = "object.spec.changedBy", "request.userInfo.username"
+    old = "request.operation == 'UPDATE' && has(oldObject.spec.changedBy) && u in oldObject.spec.changedBy"
+    validations = [
+        {
+            "expression": f"request.operation == 'CREATE' || !({changed}) || !has(object.spec.reportedBy)"
+            f" || {user} == object.spec.reportedBy || (has({own}) && {user} in {own})",
+            "messageExpression": "'who changes what the plan is made from does not approve it: add your user name, ' + "
+            f"{user} + ', to spec.changedBy'",
+            "reason": "Invalid",
+        },
+        {
+            "expression": f"!has({own}) || {own}.all(u, u == {user} || ({old}))",
+            "messageExpression": f"'to spec.changedBy you may add only your own user name, ' + {user}",
+            "reason": "Invalid",
+        },
+    ]
+    return _policy("incident-operator-changer", "incidents", validations, conditions=[NOT_THE_OPERATOR])
 
 
 def _approver() -> list[dict[str, Any]]:

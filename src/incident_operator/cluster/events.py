@@ -23,7 +23,8 @@ def build(
     """The Event; the same words about the same object within ten minutes have the same name, so they are one."""
     meta = about["metadata"]
     window = int(now.timestamp()) // 600
-    name = f"{meta['name'][:200]}.{digest([meta['uid'], reason, message, window])[:16]}"
+    prefix = meta["name"][:200].rstrip(".-")  # cut there it may end in what no name may have before a dot
+    name = f"{prefix}.{digest([meta['uid'], reason, message, window])[:16]}"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

@@ -10,6 +10,8 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable
 
+import structlog
+
 from incident_operator.actions.contract import Action, Rechecks
 from incident_operator.cluster.port import Hands
 from incident_operator.faults import Conflict, Fault, NotFound, Stalled, Waiting
@@ -39,6 +41,12 @@ async def act(hands: Hands, action: Action, entry: Entry, now: str) -> Entry:
             return await _judge(hands, action, entry, fault, now)
         return with_state(entry, EntryState.FAILED, f"{fault.reason}: {fault.message}")
     return _done(entry, request, answer, now)
+
+
+async def _act(hands: Hands, action: Action, entry: Entry, now: str) -> Entry:
+    """As ``act``; what is logged meanwhile names the step."""
+    with structlog.contextvars.bound_contextvars(step=entry.step):
+        return await act(hands, action, entry, now)
 
 
 def _done(entry: Entry, request: Request, answer: Manifest | None, now: str) -> Entry:
@@ -83,7 +91,7 @@ async def act_all(
         *(
             _refused(hands, action, entry, faults[entry.step], now)
             if entry.step in faults
-            else act(hands, action, entry, now)
+            else _act(hands, action, entry, now)
             for action, entry in pairs
         ),
         return_exceptions=True,

@@ -104,16 +104,26 @@ class Claims:
             if before is None or before[1] <= at:
                 self._changed[name] = (uid, at)
 
-    def take(self, uid: str, key: Key, targets: frozenset[str], *, only_look: bool = False) -> Rival | None:
-        """Have all of these targets, or none and the Incident that is in the way; it wakes this one when it is over."""
+    def look(self, uid: str, key: Key, targets: frozenset[str]) -> Rival | None:
+        """The Incident that has one of these targets, if another one does; it wakes this one when it is over."""
         for target in sorted(targets):
             holder = self._holder.get(target)
             if holder is not None and holder[0] != uid:
                 self._waiting.setdefault(holder[0], set()).add(key)
                 return Rival(holder[1], target)
-        if not only_look:
-            self._hold(uid, key, targets)
         return None
+
+    def take(self, uid: str, key: Key, targets: frozenset[str], at: datetime) -> Rival | None:
+        """Have all of these targets, or none and the Incident that is in the way.
+
+        From here on it counts as carried out: were that known only once its intent is on record, all that
+        are judged meanwhile would slip under a policy's storm limit.
+        """
+        rival = self.look(uid, key, targets)
+        if rival is None:
+            self._hold(uid, key, targets)
+            self._begun.setdefault(uid, at)
+        return rival
 
     def _hold(self, uid: str, key: Key, targets: frozenset[str]) -> None:
         self._of[uid] = self._of.get(uid, frozenset()) | targets

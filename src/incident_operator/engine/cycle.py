@@ -91,7 +91,7 @@ class Engine:
         self._confirmer = confirmer or Confirmer(None)
         self._claims = Claims(cluster, wake, namespaces)
         policies = PolicyBook(cluster)
-        self._gate = Gate(policies, self._claims, actions)
+        self._gate = Gate(policies, self._claims, actions, settings.always_protected)
         self._lists = Lists(unchanged)
         self._preparer = preparing.Preparer((actions, checks), policies, Preview(), self._lists, triager or Triager())
         self._ids = IdBook(cluster, namespaces)
@@ -359,6 +359,8 @@ class Engine:
         await self._preparer.triage(case)
         if reason not in {condition.reason for condition in case.record.conditions}:
             case.note(reason, message, event=True)
+            if pause.outcome == "Waiting":
+                self._metrics.refused(reason)
         await case.save()
         return pause.again
 

@@ -41,7 +41,7 @@ class Fresh(Generic[Key, Value]):
         if found is not None and (self._clock() < found[1] or self._holds(key, found[0])):
             return found[2]
         reading = self._reading.get(key)
-        if reading is None:
+        if reading is None or reading.done():  # one that was cancelled before it began is done and still here
             reading = self._reading[key] = asyncio.create_task(self._read(key, read))
             # Whoever waited may have been cancelled by then: that nobody heard of its fault is no error.
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from incident_operator.actions.contract import Action
+from incident_operator.engine import touching
 from incident_operator.engine.case import Case
-from incident_operator.engine.claims import Claims, names_of
+from incident_operator.engine.claims import Claims, Rival, names_of
 from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
-from incident_operator.planning.approvals import tally
-from incident_operator.planning.plan import GATES, Ref
-from incident_operator.planning.policy import Facts, Policy, Ruling, Touched, judge
+from incident_operator.planning.approvals import Subject, tally
+from incident_operator.planning.plan import GATES, EntryState, Ref
+from incident_operator.planning.policy import Facts, Policy, Protection, Ruling, judge
 from incident_operator.planning.record import PolicyRecord
 
 BUSY_AGAIN = timedelta(seconds=5)
@@ -23,6 +23,10 @@ BUSY_AGAIN = timedelta(seconds=5)
 APPROVAL_AGAIN = timedelta(seconds=15)
 """How often approvals are looked for where their watch says nothing; also notices that one expires."""
 KEPT = timedelta(days=2)
+MOST_REJECTED = 64
+LET_GO = frozenset({EntryState.RELEASED, EntryState.KEPT})
+"""States of entries, of an earlier plan maybe, that nothing more is done about."""
+REJECTED = "this is final, and no more is done; a changed spec makes another plan"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,8 +42,11 @@ class Pause:
 class Gate:
     """Decides whether the next stage of an Incident may be carried out now."""
 
-    def __init__(self, policies: PolicyBook, claims: Claims, actions: Mapping[str, Action]) -> None:
-        """Judge by these policies."""
+    def __init__(
+        self, policies: PolicyBook, claims: Claims, actions: Mapping[str, Action], always: Sequence[Protection] = ()
+    ) -> None:
+        """Judge by these policies; ``always`` is protected, whatever they say."""
+        self._always = always
         self._policies = policies
         self._claims = claims
         self._actions = actions
@@ -47,7 +54,7 @@ class Gate:
     async def busy(self, case: Case) -> Pause | None:
         """A Pause if another Incident has a target: the plan is made when that is over, from what is there then."""
         await self._claims.learn()
-        return await self._claimed(case, take=False)
+        return await self._claimed(case)
 
     async def check(self, case: Case) -> Pause | None:
         """None: go. A Pause: not yet. Refused: no, with the policy and the numbers."""
@@ -57,7 +64,7 @@ class Gate:
         policies = await self._policies.of(case.meta["namespace"])
         history = any(policy.storm or policy.cooldown for policy in policies)
         await self._claims.learn(everything=history)
-        ruling = judge(policies, await self._facts(case, policies))
+        ruling = judge(policies, await self._facts(case, policies), self._always)
         self._record(case, ruling)
         if ruling.refusal is not None:
             raise Refused(ruling.refusal.reason, f"{ruling.refusal.message}; nothing was changed")
@@ -68,7 +75,11 @@ class Gate:
             return pause
         if ruling.wait_until is not None:
             return Pause("Cooldown", ruling.wait_why, max(ruling.wait_until - case.now, timedelta(seconds=1)))
-        return await self._claimed(case)
+        # Nothing is waited for between what the ruling counts and this: so no other Incident comes in between.
+        rival = self._claims.take(case.meta["uid"], _key(case), _named(case), case.now)
+        if rival is None:
+            return None
+        return _busy(rival) if await self._claims.confirm(rival) else await self.check(case)
 
     async def _facts(self, case: Case, policies: tuple[Policy, ...]) -> Facts:
         """What the policies look at, from the plan on record."""
@@ -84,8 +95,8 @@ class Gate:
         in_tiers = {step.name for step in steps if step.tier}
         touched_there = (entry.change.target for entry in record.entries if entry.step in in_tiers)
         targets |= {Ref(each.kind, each.name, each.namespace) for each in touched_there}
-        by_labels = any(each.selector is not None for policy in policies for each in policy.protected)
-        touched = await asyncio.gather(*(_touched(case, ref, read=by_labels) for ref in sorted(targets)))
+        written = [entry.change for entry in record.entries if entry.state not in LET_GO]
+        closely = touching.is_close((*self._always, *(each for policy in policies for each in policy.protected)))
         claimed = names_of(record, targets)
         self._claims.forget_before(case.now - KEPT)
         mode = wishes.mode
@@ -95,7 +106,7 @@ class Gate:
             type=wishes.type,
             actions=tuple(dict.fromkeys(step.action for step in steps)),
             traits=frozenset(traits),
-            touched=touched,
+            touched=await touching.touched(case.hands, targets, written, closely=closely),
             blasts=[change.blast for change in changes if change.blast is not None],
             now=case.now,
             approval_asked=any(step.approval == "Required" for step in record.plan),
@@ -105,68 +116,76 @@ class Gate:
 
     def _record(self, case: Case, ruling: Ruling) -> None:
         """Put on record what the policies say, and keep who has approved this plan."""
-        old = case.record.policy
-        is_same = old is not None and old.approved_plan == case.record.plan_hash
-        new = PolicyRecord(
-            ruling.policies,
-            ruling.mode,
-            ruling.why,
-            old.approved_by if old and is_same else (),
-            old.approved_at if old and is_same else "",
-            old.approved_plan if old and is_same else "",
-        )
+        old = case.record.policy or PolicyRecord((), "Enforce")
+        if old.approved_plan != case.record.plan_hash:
+            old = PolicyRecord((), "Enforce", rejected=old.rejected)
+        new = dataclasses.replace(old, names=ruling.policies, mode=ruling.mode, why=ruling.why)
         case.change(policy=new, exceeded=ruling.exceeded)
+        who = new.rejected.get(case.record.plan_hash)
+        if who is not None:
+            raise Refused("Rejected", f"{who} rejected plan {case.record.plan_hash}; {REJECTED}")
 
     async def _approved(self, case: Case, ruling: Ruling) -> Pause | None:
-        """None if nobody need agree, or enough have; an approval that was used once holds for its plan."""
-        record = case.record
-        known = record.policy
-        if not ruling.approvals or (known is not None and known.approved_plan == record.plan_hash):
+        """None if nobody need agree, or enough have.
+
+        An approval that was used once holds for its plan, and for the rules that it was enough for: where a
+        policy asks for more since, it is counted anew before the next stage.
+        """
+        plan, known = case.record.plan_hash, case.record.policy or PolicyRecord((), "Enforce")
+        if not ruling.approvals:
             return None
         found = await votes(case.cluster, case.meta["namespace"], case.meta["name"])
-        counted = tally(
-            ruling.approvals, found, plan_hash=record.plan_hash, reporter=case.wishes.reporter, now=case.now
-        )
+        made = datetime.fromisoformat(case.meta["creationTimestamp"])
+        subject = Subject(plan, case.meta["uid"], made, case.wishes.reporter, case.wishes.changers)
+        used = frozenset(known.approved_by) if known.approved_plan == plan else frozenset()
+        counted = tally(ruling.approvals, found, subject, now=case.now, used=used)
         if counted.rejected_by:
-            raise Refused("Rejected", f"{counted.message}; nothing was changed; a changed spec makes another plan")
+            rejected = {**known.rejected, plan: counted.rejected_by}
+            case.change(policy=dataclasses.replace(known, rejected=dict(list(rejected.items())[-MOST_REJECTED:])))
+            raise Refused("Rejected", f"{counted.message}; {REJECTED}")
+        asked = tuple(dict.fromkeys(rule.id for rule in ruling.approvals))
+        if known.approved_plan == plan and set(asked) <= set(known.approved_for):
+            return None
         if not counted.granted:
             why = f" ({'; '.join(ruling.why)})" if ruling.why else ""
             without = "; or set spec.mode to Enforce" if case.wishes.mode == "Propose" else ""
             return Pause("AwaitingApproval", f"{counted.message}{without}{why}", APPROVAL_AGAIN)
         approved = dataclasses.replace(
-            known or PolicyRecord((), "Enforce"),
+            known,
             approved_by=counted.by,
             approved_at=case.stamp,
-            approved_plan=record.plan_hash,
+            approved_plan=plan,
+            approved_for=asked,
         )
         case.change(policy=approved)
-        case.note("Approved", f"plan {record.plan_hash} was approved by {', '.join(counted.by)}", event=True)
+        case.note("Approved", f"plan {plan} was approved by {', '.join(counted.by)}", event=True)
         return None
 
-    async def _claimed(self, case: Case, *, take: bool = True) -> Pause | None:
-        """None if no other Incident has one of the targets; they are this one's then."""
-        uid, key = case.meta["uid"], Key(case.meta["namespace"], case.meta["name"])
-        steps = (target for step in case.wishes.steps for target in step.targets)
-        targets = names_of(case.record, (*case.wishes.targets, *steps))
-        rival = self._claims.take(uid, key, targets, only_look=not take)
+    async def _claimed(self, case: Case) -> Pause | None:
+        """None if no other Incident has one of the targets."""
+        uid, key, targets = case.meta["uid"], _key(case), _named(case)
+        rival = self._claims.look(uid, key, targets)
         while rival is not None and not await self._claims.confirm(rival):
-            rival = self._claims.take(uid, key, targets, only_look=not take)
-        if rival is None:
-            return None
-        text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"
-        return Pause("TargetBusy", text, BUSY_AGAIN)
+            rival = self._claims.look(uid, key, targets)
+        return None if rival is None else _busy(rival)
+
+
+def _key(case: Case) -> Key:
+    return Key(case.meta["namespace"], case.meta["name"])
+
+
+def _named(case: Case) -> frozenset[str]:
+    """The objects that the Incident is about, as claims have them."""
+    steps = (target for step in case.wishes.steps for target in step.targets)
+    return names_of(case.record, (*case.wishes.targets, *steps))
+
+
+def _busy(rival: Rival) -> Pause:
+    text = f"{rival.target} is in the hands of Incident {rival.key} until that is resolved, released or deleted"
+    return Pause("TargetBusy", text, BUSY_AGAIN)
 
 
 def _observed(case: Case, ruling: Ruling) -> str:
     if case.wishes.mode == "Observe":
         return "the plan is in status.plan; mode Observe makes no change"
     return f"the plan is in status.plan, and no change is made: {'; '.join(ruling.why)}"
-
-
-async def _touched(case: Case, ref: Ref, *, read: bool) -> Touched:
-    """A target with its labels, where a policy asks for them."""
-    labels: Mapping[str, str] = {}
-    if read:
-        found = await case.hands.find(ref.kind, ref.namespace, ref.name)
-        labels = ((found or {}).get("metadata") or {}).get("labels") or {}
-    return Touched(ref.kind, ref.name, ref.namespace, labels)

@@ -162,6 +162,7 @@ def _vote(raw: Manifest) -> Vote:
         at,
         until,
         spec.get("reason", ""),
+        spec.get("incidentUID", ""),
     )
 
 

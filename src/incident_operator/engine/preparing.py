@@ -16,6 +16,7 @@ from incident_operator.engine.policies import PolicyBook
 from incident_operator.engine.preview import Preview
 from incident_operator.engine.reading import Lists
 from incident_operator.engine.triaging import UNDO, Triager, with_reasons
+from incident_operator.faults import Refused
 from incident_operator.planning.blast import Survey
 from incident_operator.planning.changes import Ranked
 from incident_operator.planning.plan import Plan
@@ -60,11 +61,24 @@ class Preparer:
         self._adopt(case, await self._made(case, account), account)
 
     async def _account(self, case: Case) -> str:
-        """Whom to act as: whom the Incident names, else whom the first policy with a default names."""
+        """Whom to act as: whom the Incident names, else whom the first policy with a default names.
+
+        The API server asks whether who made an Incident may use the account that it names, or the shipped one
+        where it names none; so another one is not taken on for somebody who has not named it.
+        """
         if case.wishes.service_account:
             return case.wishes.service_account
         policies = await self._policies.of(case.meta["namespace"])
-        return next((policy.service_account for policy in policies if policy.service_account), names.RESPONDER)
+        policy = next((each for each in policies if each.service_account), None)
+        account = policy.service_account if policy else names.RESPONDER
+        is_from_alert = case.wishes.reporter == names.OPERATOR_USER and not case.wishes.changers
+        if policy is not None and account != names.RESPONDER and not is_from_alert:
+            raise Refused(
+                "AccountNotNamed",
+                f"ResponsePolicy {policy.name} has Incidents here act as ServiceAccount {account}, and whether who "
+                f"asks may use it is told only where the Incident names it: set spec.serviceAccountName to {account}",
+            )
+        return account
 
     async def _made(self, case: Case, account: str) -> Plan:
         namespace = case.meta["namespace"]

@@ -15,9 +15,10 @@ from incident_operator.engine.fresh import Fresh
 from incident_operator.engine.rights import Right, attributes, named, needed
 from incident_operator.engine.surveying import Surveyor
 from incident_operator.faults import Conflict, NotFound, Stalled
-from incident_operator.planning.blast import Survey, measure
+from incident_operator.planning.blast import Survey, measure_all
 from incident_operator.planning.differences import diff
 from incident_operator.planning.plan import Change, Manifest, Plan, Request
+from incident_operator.planning.reach import Blast
 
 REVIEW_SECONDS = 10.0
 """How long a granted right is taken for granted; the write itself is the last word."""
@@ -38,9 +39,10 @@ class Preview:
         the plan was made.
         """
         changes = [change for step in plan.steps for change in step.changes]
+        blasts = measure_all((change.reach for change in changes), survey)
         results = await asyncio.gather(
             self._refuse_forbidden(hands, changes, namespace, account),
-            *(_seen(hands, change, survey) for change in changes),
+            *(_seen(hands, change, blast) for change, blast in zip(changes, blasts, strict=True)),
             return_exceptions=True,
         )
         for result in results:
@@ -48,7 +50,7 @@ class Preview:
                 raise result
         seen = iter([result for result in results if isinstance(result, Change)])
         steps = [dataclasses.replace(step, changes=tuple(next(seen) for _ in step.changes)) for step in plan.steps]
-        return Plan(tuple(steps))
+        return Plan(tuple(steps), account)
 
     async def _refuse_forbidden(self, hands: Hands, changes: Sequence[Change], namespace: str, account: str) -> None:
         """Ask for every right that the writes need; Stalled names all that are missing."""
@@ -70,9 +72,8 @@ class Preview:
             return False
 
 
-async def _seen(hands: Hands, change: Change, survey: Survey) -> Change:
+async def _seen(hands: Hands, change: Change, blast: Blast | None) -> Change:
     """One change with what its dry run says, and what it takes away."""
-    blast = None if change.reach is None else measure(change.reach, survey)
     seen = change.summary if change.later else await _difference(hands, change.request)
     return dataclasses.replace(change, diff=seen, blast=blast)
 

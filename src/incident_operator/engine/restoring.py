@@ -11,6 +11,7 @@ from incident_operator.planning.plan import (
     CheckWish,
     Entry,
     EntryState,
+    Further,
     Manifest,
     PlannedStep,
     Ref,
@@ -44,6 +45,7 @@ def _blast_from(raw: Mapping[str, Any]) -> Blast:
         tuple(raw.get("services", ())),
         tuple(raw.get("consumers", ())),
         tuple(raw.get("unknown", ())),
+        raw.get("owner", ""),
     )
 
 
@@ -57,6 +59,8 @@ def _policy_from(raw: Mapping[str, Any] | None) -> PolicyRecord | None:
         tuple(raw.get("approvedBy", ())),
         raw.get("approvedAt", ""),
         raw.get("approvedPlan", ""),
+        tuple(raw.get("approvedFor", ())),
+        {each["hash"]: each["by"] for each in raw.get("rejectedPlans", ())},
     )
 
 
@@ -95,6 +99,7 @@ def _change_from(raw: Mapping[str, Any], planned: Mapping[str, Any], long: Mappi
         traits=tuple(planned.get("traits", ())),
         diff=planned.get("diff", ""),
         blast=_blast_from(planned["blast"]) if planned.get("blast") else None,
+        further=tuple(Further(*text.split(" ", 1)) for text in planned.get("further", ())),
     )
 
 

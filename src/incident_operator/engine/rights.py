@@ -14,9 +14,11 @@ KEPT = frozenset({"Job", "VolumeSnapshot", "PersistentVolumeClaim", "Restore", "
 
 
 def needed(changes: Iterable[Change]) -> list[Right]:
-    """The rights for the writes, and for putting back what they make."""
+    """The rights for the writes, for those that may turn out to be needed, and for putting back what they make."""
     found: set[Right] = set()
-    for request in (each for change in changes for each in (change.request, *change.follows)):
+    for change in changes:
+        request = change.request
+        found |= {(each.verb, each.kind, "", change.target.namespace) for each in change.further}
         if request is None:
             continue
         kind, namespace = request.ref.kind, request.ref.namespace

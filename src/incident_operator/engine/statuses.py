@@ -155,6 +155,7 @@ def _change(change: Change, room: int) -> dict[str, Any]:
             "summary": change.summary[:MESSAGE_MOST],
             "notes": list(change.notes),
             "traits": list(change.traits),
+            "further": [str(each) for each in change.further],
             "diff": diff,
             "blast": _blast(change.blast) if change.blast else None,
         }
@@ -175,6 +176,7 @@ def _blast(blast: Blast) -> dict[str, Any]:
         "services": list(blast.services),
         "consumers": list(blast.consumers),
         "unknown": list(blast.unknown),
+        "owner": blast.owner,
     }
     return told | _slim(more)
 
@@ -207,6 +209,8 @@ def _policy(policy: PolicyRecord) -> dict[str, Any]:
         "approvedBy": list(policy.approved_by),
         "approvedAt": policy.approved_at,
         "approvedPlan": policy.approved_plan,
+        "approvedFor": list(policy.approved_for),
+        "rejectedPlans": [{"hash": plan, "by": who} for plan, who in policy.rejected.items()],
     }
     return _slim(told)
 

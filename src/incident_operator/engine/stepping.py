@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
 
 from incident_operator.actions.contract import Action
 from incident_operator.checks.contract import Check
@@ -60,7 +64,8 @@ async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, 
     results, waiting = await acting.act_all(case.hands, due, case.stamp)
     case.record = case.record.with_entries(results)
     for step in steps:
-        _after_act(case, step, metrics)
+        with _named(step):
+            _after_act(case, step, metrics)
     case.memory.looks = 0
     case.memory.said_at = None
     if waiting is not None:
@@ -102,23 +107,34 @@ async def settle(
     )
     moved = False
     for step, settlement in zip(steps, found, strict=True):
-        if settlement.state != "Pending":
-            finish(case, step, settlement, metrics)
-            moved = True
-        elif _further(case, step, settlement):
-            moved = True
-        else:
-            record = case.record.step(step.name)
-            started = record.started_at or case.stamp
-            case.record = case.record.with_step(
-                dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
-            )
-            case.change(message=f"{step.name}: {settlement.message}")
+        with _named(step):
+            moved = _settled(case, step, settlement, metrics) or moved
     is_late = case.memory.said_at is None or case.now - case.memory.said_at >= SAY_AGAIN
     if not moved and (is_late or _has_unsaved_end(case)):
         case.memory.said_at = case.now
         await case.save()
     return moved
+
+
+def _named(step: PlannedStep) -> contextlib.AbstractContextManager[Any]:
+    """What is logged meanwhile names the step."""
+    return structlog.contextvars.bound_contextvars(step=step.name)
+
+
+def _settled(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> bool:
+    """Put on record how far a step is; whether it finished or has more to write."""
+    if settlement.state != "Pending":
+        finish(case, step, settlement, metrics)
+        return True
+    if _further(case, step, settlement, metrics):
+        return True
+    record = case.record.step(step.name)
+    started = record.started_at or case.stamp
+    case.record = case.record.with_step(
+        dataclasses.replace(record, state="Settling", message=settlement.message, started_at=started)
+    )
+    case.change(message=f"{step.name}: {settlement.message}")
+    return False
 
 
 def _has_unsaved_end(case: Case) -> bool:
@@ -130,7 +146,8 @@ def _has_unsaved_end(case: Case) -> bool:
 async def _gates(case: Case, checks: Mapping[str, Check], step: PlannedStep) -> Settlement:
     """How the gates of a tier stand; what may pass by itself is looked at again."""
     try:
-        return await verifying.gates(case, checks, step)
+        with _named(step):
+            return await verifying.gates(case, checks, step)
     except Waiting as fault:
         return pending(fault.message)
     except Fault as fault:
@@ -144,7 +161,8 @@ async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Act
     begun = datetime.fromisoformat(record.started_at) if record.started_at else case.now
     clock = clock_of(case.record, step)
     try:
-        found = await action.settle(reader, entries, since=begun, now=case.now)
+        with _named(step):
+            found = await action.settle(reader, entries, since=begun, now=case.now)
     except Waiting as fault:
         found = pending(fault.message)
     except Fault as fault:
@@ -159,25 +177,25 @@ async def _settlement(case: Case, reader: Reader, step: PlannedStep, action: Act
     return found
 
 
-def _further(case: Case, step: PlannedStep, settlement: Settlement) -> bool:
-    """Put on record, as intents, the writes that turned out to be needed; ``act`` makes them next.
+def _further(case: Case, step: PlannedStep, settlement: Settlement, metrics: Metrics) -> bool:
+    """Plan the writes that turned out to be needed: they pass the gate and are intended like all others.
 
-    Whether there are any that were not on record already.
+    Whether there are any that were not on record already. One of a kind that the plan has not named is not made.
     """
-    known = {entry.change.key for entry in case.record.of_step(step.name)}
+    entries = case.record.of_step(step.name)
+    known = {entry.change.key for entry in entries}
     new = [
-        Entry(
-            step.name,
-            step.action,
-            change,
-            step.release,
-            EntryState.INTENDED,
-            intended_at=case.stamp,
-            expires_at=expiry(case.stamp, step.expires_seconds),
-        )
+        Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
         for change in settlement.further
         if change.key not in known
     ]
+    named = {(each.verb, each.kind) for entry in entries for each in entry.change.further}
+    asked = [entry.change.request for entry in new if entry.change.request is not None]
+    other = next((each for each in asked if (each.verb, each.ref.kind) not in named), None)
+    if other is not None:
+        text = f"the plan does not say that it may {other.verb} {other.ref}, so that is not done: this is a bug"
+        finish(case, step, failed("NotPlanned", text), metrics)
+        return True
     case.record = case.record.with_entries(new)
     if new:
         case.note("FurtherWrites", f"{step.name}: {'; '.join(entry.change.summary for entry in new)}")

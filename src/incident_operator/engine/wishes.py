@@ -53,6 +53,8 @@ class Wishes:
     type: str
     reporter: str
     """Who declared it, as the API server has checked; empty if it was not said."""
+    changers: frozenset[str]
+    """Who has changed what the plan is made from, as the API server has checked."""
     service_account: str
     """Whom to act as; empty: whom the policy says."""
     targets: tuple[Ref, ...]
@@ -86,7 +88,7 @@ class Wishes:
 
 STEP_WORDS = frozenset({"name", "targets", "timeout", "onFailure", "release", "stage", "expiresAfter", "approval"})
 BASIS = ("targets", "containment", "remediation", "recovery", "serviceAccountName", "expiresAfter")
-TOLD = frozenset({"signals", "title", "description", "severityReason", "acknowledgedBy", "escalation"})
+TOLD = frozenset({"signals", "title", "description", "severityReason", "acknowledgedBy", "escalation", "changedBy"})
 """Fields that tell something and ask for nothing to be done."""
 CHECK_WORDS = frozenset({"name", "targets", "for", "timeout"})
 
@@ -172,6 +174,7 @@ def read(incident: Manifest, resolved: Resolved | None = None) -> Wishes:
         severity=spec.get("severity", ""),
         type=spec.get("type", ""),
         reporter=spec.get("reportedBy", ""),
+        changers=frozenset(own.get("changedBy") or ()),
         service_account=spec.get("serviceAccountName", ""),
         targets=targets,
         steps=tuple(steps),

@@ -38,9 +38,14 @@ def home(options: RunOptions) -> str:
     """The namespace of Incidents whose alert names none that is there."""
     if options.configuration.receiver.namespace:
         return options.configuration.receiver.namespace
+    return own_namespace() or next(iter(options.namespaces), "default")
+
+
+def own_namespace() -> str:
+    """The namespace that this runs in; empty outside of a pod."""
     with contextlib.suppress(OSError):
         return OWN_NAMESPACE.read_text().strip()
-    return next(iter(options.namespaces), "default")
+    return ""
 
 
 def intake(cluster: Cluster, options: RunOptions, metrics: Metrics) -> Intake:

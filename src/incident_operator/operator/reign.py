@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,11 +22,12 @@ from incident_operator.engine.clockwork import Clockwork
 from incident_operator.engine.confirming import Confirmer
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
-from incident_operator.engine.settings import EngineSettings
+from incident_operator.engine.settings import EngineSettings, protecting_itself
 from incident_operator.engine.triaging import Triager
 from incident_operator.engine.unchanged import Unchanged
 from incident_operator.engine.waking import Waker
 from incident_operator.monitoring.prometheus import Servers
+from incident_operator.notify.counting import Counted
 from incident_operator.notify.hooks import Hooks
 from incident_operator.operator import closed, ears
 from incident_operator.operator.ear import Ear
@@ -76,12 +78,13 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
     unchanged = Unchanged(
         lambda space, account, kind, *, begun: cluster.acting_as(space, account).changes(kind, space, begun)
     )
-    clockwork = Clockwork(options.configuration, Hooks(options.configuration.hooks), _utc_now, queue.put)
+    hooks = Counted(Hooks(options.configuration.hooks), [each.name for each in options.configuration.hooks], metrics)
+    clockwork = Clockwork(options.configuration, hooks, _utc_now, queue.put)
     engine = Engine(
         cluster,
         actions=ACTIONS,
         checks={**CHECKS, PromQL.name: PromQL(servers)},
-        settings=EngineSettings(),
+        settings=_settings(options),
         clock=_utc_now,
         metrics=metrics,
         wake=queue.put,
@@ -119,6 +122,13 @@ def assemble(cluster: ClusterGateway, options: RunOptions, metrics: Metrics, ser
         servers,
         clockwork,
     )
+
+
+def _settings(options: RunOptions) -> EngineSettings:
+    """The engine's own, and what it must leave alone: the pod that it runs in, if it is of the cluster it acts on."""
+    home = "" if options.kubeconfig else ears.own_namespace()
+    own = protecting_itself(home, os.environ.get("POD_NAME", ""), options.namespaces)
+    return EngineSettings(always_protected=own)
 
 
 def _utc_now() -> datetime:

@@ -1,7 +1,8 @@
 """Who has said yes or no to exactly this plan, and whether that is enough.
 
-Pure. An approval counts if it names the plan's hash, has not expired, comes from somebody the
-rule asks for, and not from the one who made the Incident. A rejection is final for that plan.
+Pure. An approval counts if it names the plan's hash, was made for this Incident and not for an earlier
+one of its name, has not expired, comes from somebody the rule asks for, and from none of those who made
+the Incident or changed what its plan is made from. A rejection is final for that plan.
 """
 
 from __future__ import annotations
@@ -25,6 +26,31 @@ class Vote:
     at: datetime
     until: datetime
     reason: str = ""
+    incident_uid: str = ""
+    """The Incident it is for, where it says so; empty: any of the name that was there when it was made."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """What is voted about."""
+
+    plan_hash: str
+    uid: str
+    since: datetime
+    """When the Incident was made: what is older was said about another one of its name."""
+    reporter: str
+    changers: frozenset[str] = frozenset()
+    """Who has changed what the plan is made from."""
+
+    def is_meant(self, vote: Vote) -> bool:
+        """Whether a vote is about this plan of this Incident."""
+        is_mine = vote.incident_uid in ("", self.uid) and vote.at >= self.since
+        return is_mine and vote.plan_hash == self.plan_hash
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Whose approval does not count, because it is of their own."""
+        return self.changers | {self.reporter}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,23 +65,33 @@ class Tally:
 
 
 def tally(
-    rules: Sequence[ApprovalRule], votes: Iterable[Vote], *, plan_hash: str, reporter: str, now: datetime
+    rules: Sequence[ApprovalRule],
+    votes: Sequence[Vote],
+    subject: Subject,
+    *,
+    now: datetime,
+    used: frozenset[str] = frozenset(),
 ) -> Tally:
-    """Whether every rule has its quorum; else what is missing and why votes did not count."""
-    mine = [vote for vote in votes if vote.plan_hash == plan_hash]
+    """Whether every rule has its quorum; else what is missing and why votes did not count.
+
+    ``used`` are those whose approval was used for this plan already: theirs does not expire any more.
+    """
+    plan_hash = subject.plan_hash
+    mine = [vote for vote in votes if subject.is_meant(vote)]
     for vote in sorted(mine, key=lambda each: each.at):
         if not vote.approves:
             because = f": {vote.reason}" if vote.reason else ""
             return Tally(False, vote.by, f"{vote.by} rejected plan {plan_hash}{because}")
     if not rules:
         return Tally(True)
-    if not reporter:
+    if not subject.reporter:
         return Tally(
             False,
             message="an approval is needed, and nobody approves their own Incident, but who made this one is not "
             "known: delete it and apply it again with spec.reportedBy (your user name: kubectl auth whoami)",
         )
-    yes = {vote.by: vote for vote in mine if vote.approves and vote.by != reporter and now < vote.until}
+    agreeing = [vote for vote in mine if vote.approves]
+    yes = {vote.by: vote for vote in agreeing if vote.by not in subject.own and (now < vote.until or vote.by in used)}
     missing = []
     for rule in rules:
         count = sum(_fits(rule, vote) for vote in yes.values())
@@ -63,12 +99,26 @@ def tally(
             missing.append(f"{count} of {rule.count} from {rule.who} (policy {rule.policy}, rule {rule.name})")
     if not missing:
         return Tally(True, by=tuple(sorted(yes)))
-    own = any(vote.by == reporter and vote.approves for vote in mine)
-    late = [vote.by for vote in mine if vote.approves and now >= vote.until]
-    text = f"plan {plan_hash} has {'; '.join(missing)}"
-    text += f"; that of {reporter} does not count, who made the Incident" if own else ""
-    text += f"; expired: {', '.join(sorted(set(late)))}" if late else ""
-    return Tally(False, message=text, by=tuple(sorted(yes)))
+    others = [vote for vote in votes if vote.approves and vote.plan_hash == plan_hash and vote not in mine]
+    return Tally(
+        False,
+        message="; ".join(
+            [
+                f"plan {plan_hash} has {'; '.join(missing)}",
+                *_because(agreeing, frozenset({subject.reporter}), "that of {} does not count, who made the Incident"),
+                *_because(agreeing, subject.changers - {subject.reporter}, "that of {} does not count, who changed it"),
+                *_because((vote for vote in agreeing if now >= vote.until), None, "expired: {}"),
+                *_because(others, None, "about an earlier Incident of this name: {}"),
+            ]
+        ),
+        by=tuple(sorted(yes)),
+    )
+
+
+def _because(votes: Iterable[Vote], of: frozenset[str] | None, text: str) -> list[str]:
+    """Why votes do not count, if any are of these (None: of anybody)."""
+    found = sorted({vote.by for vote in votes if of is None or vote.by in of})
+    return [text.format(", ".join(found))] if found else []
 
 
 def _fits(rule: ApprovalRule, vote: Vote) -> bool:

@@ -7,7 +7,8 @@ and ``measure`` puts the two together.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from incident_operator.planning.reach import Blast, Reach
@@ -23,6 +24,8 @@ class PodSeen:
     name: str
     labels: Mapping[str, str]
     is_ready: bool
+    owner: str = ""
+    """The workload that it belongs to, as Kind/name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,20 +45,45 @@ class Survey:
     """Kinds that could not be listed."""
 
 
-def measure(reach: Reach, survey: Survey) -> Blast:
-    """The blast radius of a change in a namespace as it was surveyed."""
+def measure_all(reaches: Iterable[Reach | None], survey: Survey) -> list[Blast | None]:
+    """The blast radius of each change of a plan, one after the other: what the ones before took is gone already.
+
+    So three of three pods that are named one by one leave their Service as dark as their workload would.
+    """
+    gone, found = set[str](), list[Blast | None]()
+    for reach in reaches:
+        found.append(None if reach is None else measure(reach, survey, gone))
+        gone |= set() if reach is None else _lost(reach, survey)
+    return found
+
+
+def _hit(reach: Reach, survey: Survey) -> tuple[list[PodSeen], list[PodSeen], str]:
+    """The pods that a change reaches, those of its workload, and what that is where a single pod is named."""
+    mine = [] if is_empty(reach.selector) else [pod for pod in survey.pods if matches(reach.selector, pod.labels)]
+    if not reach.pod:
+        return mine, mine, ""
+    hit = [pod for pod in survey.pods if pod.name == reach.pod]
+    owner = next((pod.owner for pod in hit), "")
+    if owner:
+        mine = [pod for pod in survey.pods if pod.owner == owner]
+    return hit, mine or hit, owner
+
+
+def _lost(reach: Reach, survey: Survey) -> set[str]:
+    """The pods that are certainly gone by a change: all that it reaches, unless others replace them."""
+    hit, _, _ = _hit(reach, survey)
+    is_all = reach.lost is None or reach.lost >= len(hit)
+    return {pod.name for pod in hit} if is_all and reach.how != "replaced" else set()
+
+
+def measure(reach: Reach, survey: Survey, gone: AbstractSet[str] = frozenset()) -> Blast:
+    """The blast radius of a change in a namespace as it was surveyed, where some pods are gone by then."""
     if "Pod" in survey.unknown:
         return Blast(reach.workload, pods=-1, how=reach.how, unknown=survey.unknown)
-    mine = [] if is_empty(reach.selector) else [pod for pod in survey.pods if matches(reach.selector, pod.labels)]
-    if reach.pod:
-        hit = [pod for pod in survey.pods if pod.name == reach.pod]
-        mine = mine or hit
-    else:
-        hit = mine
+    hit, mine, owner = _hit(reach, survey)
     pods = len(hit) if reach.lost is None else reach.lost
     total = max(len(mine), pods)
-    lost = {pod.name for pod in hit} if pods >= len(hit) and reach.how != "replaced" else set()
-    services = _dark(survey, lost)
+    services = _dark(survey, _lost(reach, survey), gone)
     touched = [
         name for name, selector in survey.services.items() if selector and any(matches_labels(selector, p) for p in hit)
     ]
@@ -71,6 +99,7 @@ def measure(reach: Reach, survey: Survey) -> Blast:
         services=services[:MOST_NAMED],
         consumers=tuple(consumers[:MOST_NAMED]),
         unknown=survey.unknown,
+        owner=owner,
     )
 
 
@@ -79,12 +108,12 @@ def matches_labels(selector: Mapping[str, Any], pod: PodSeen) -> bool:
     return all(pod.labels.get(key) == value for key, value in selector.items())
 
 
-def _dark(survey: Survey, lost: set[str]) -> tuple[str, ...]:
-    """Services that had a ready pod, and keep none."""
+def _dark(survey: Survey, lost: AbstractSet[str], gone: AbstractSet[str]) -> tuple[str, ...]:
+    """Services that had a ready pod until then, and keep none."""
     found = []
     for name, selector in sorted(survey.services.items()):
-        ready = [pod.name for pod in survey.pods if selector and pod.is_ready and matches_labels(selector, pod)]
-        if ready and not set(ready) - lost:
+        ready = {pod.name for pod in survey.pods if selector and pod.is_ready and matches_labels(selector, pod)} - gone
+        if ready and not ready - lost:
             found.append(name)
     return tuple(found)
 

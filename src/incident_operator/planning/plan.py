@@ -104,6 +104,18 @@ class EntryState(StrEnum):
     """It holds neither what we wrote nor what was there before: left to a person."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Further:
+    """A write that may turn out to be needed once a change is made: of which object is known only then."""
+
+    verb: Literal["create", "patch", "delete"]
+    kind: str
+
+    def __str__(self) -> str:
+        """As status has it: ``delete Pod``."""
+        return f"{self.verb} {self.kind}"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
     """One planned write with what undoes it.
@@ -131,17 +143,18 @@ class Change:
     """Whether its request holds what not everybody who sees Incidents may see: it is kept in an IncidentLedger."""
     later: bool = False
     """Whether it fits only once an earlier step of the plan is done, so that no dry run can be made of it now."""
-    follows: tuple[Request, ...] = ()
-    """The writes that come when it has settled: may they not be made, it must not be begun."""
     diff: str = ""
     """What the API server's dry run of it changes, in lines."""
     blast: Blast | None = None
     """What it takes away."""
+    further: tuple[Further, ...] = ()
+    """What may have to be written besides, and nothing else is; the notes say when, and the right is asked for first."""
 
     def ledger_value(self) -> dict[str, Json]:
         """What the plan's hash is made from."""
         request = None if self.request is None else dataclasses.asdict(self.request)
-        return {"key": self.key, "target": dataclasses.asdict(self.target), "request": request, "after": self.after}
+        value = {"key": self.key, "target": dataclasses.asdict(self.target), "request": request, "after": self.after}
+        return value | {"further": [str(each) for each in self.further]} if self.further else value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -208,16 +221,28 @@ class Plan:
     """All steps in order, and the hash that names exactly this plan."""
 
     steps: tuple[PlannedStep, ...]
+    account: str = ""
+    """The ServiceAccount that carries it out."""
 
     @property
     def hash(self) -> str:
-        """16 hex digits over every request of every step: an approval or a log line names it."""
-        return digest([_hashed(step) for step in self.steps])[:16]
+        """16 hex digits that name exactly what is done, as whom, and for how long: an approval names it.
+
+        Every request of every step goes into it, and all that says when a step begins, what becomes of it if it
+        fails, and when it goes back.
+        """
+        return digest([self.account, *(_hashed(step) for step in self.steps)])[:16]
+
+
+ONLY_TOLD = frozenset({"expected_seconds"})
+"""Fields of a step that change nothing about what is done."""
 
 
 def _hashed(step: PlannedStep) -> dict[str, Json]:
-    value = {"name": step.name, "action": step.action, "changes": [change.ledger_value() for change in step.changes]}
-    return value | {"gates": [dataclasses.asdict(gate) for gate in step.gates]} if step.gates else value
+    """All fields of a step, so that one which is added later counts without being named here."""
+    told = {each.name: getattr(step, each.name) for each in dataclasses.fields(step) if each.name not in ONLY_TOLD}
+    changes = [change.ledger_value() for change in step.changes]
+    return told | {"changes": changes, "gates": [dataclasses.asdict(gate) for gate in step.gates]}
 
 
 class Verdict(StrEnum):

@@ -7,6 +7,8 @@ every refusal names the policy and the numbers.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -33,6 +35,7 @@ class ApprovalRule:
     when: Sequence[str] = ()
     """Irreversible, Destructive, Guess, Unknown: what the plan has at least one of."""
     count: int = 1
+    """0: nobody, which waives the rule for destructive plans where ``when`` names that trait."""
     users: Sequence[str] = ()
     groups: Sequence[str] = ()
 
@@ -41,6 +44,12 @@ class ApprovalRule:
         """Who may say yes, for people."""
         parts = [*self.users, *(f"group {group}" for group in self.groups)]
         return " or ".join(parts) or ANY
+
+    @property
+    def id(self) -> str:
+        """Names exactly this rule: a rule that was changed is another one."""
+        told = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return f"{self.policy}/{self.name}@{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class Budget:
     """Of all pods of the namespace, rounded down."""
     workloads: int | None = None
     workload_percent: int | None = None
-    """Of the pods of each workload, rounded down."""
+    """Of the pods of each workload over the whole plan, rounded down."""
     exceeded: Literal["Refuse", "RequireApproval"] = "Refuse"
 
 
@@ -85,9 +94,12 @@ class Policy:
     service_account: str = ""
 
 
+DESTRUCTIVE = ApprovalRule("destructive", when=("Destructive",))
+"""Somebody agrees to what cannot be brought back, whatever policies there are, unless all of them say otherwise."""
+
 BUILT_IN_POLICY = Policy(
     BUILT_IN,
-    approvals=(ApprovalRule("destructive", when=("Destructive",)),),
+    approvals=(DESTRUCTIVE,),
     protected=(Protection("control-plane", namespaces=("kube-system", "kube-public", "kube-node-lease")),),
     budget=Budget(pods=50, workloads=10, exceeded="RequireApproval"),
 )
@@ -158,10 +170,10 @@ def selected(policies: Iterable[Policy], labels: Mapping[str, str]) -> tuple[Pol
     return tuple(found) or (BUILT_IN_POLICY,)
 
 
-def judge(policies: Sequence[Policy], facts: Facts) -> Ruling:
-    """The strictest of what the policies say about a plan."""
+def judge(policies: Sequence[Policy], facts: Facts, always: Sequence[Protection] = ()) -> Ruling:
+    """The strictest of what the policies say about a plan; ``always`` is protected, whatever they say."""
     names = tuple(policy.name for policy in policies)
-    for policy in policies:
+    for policy in (Policy(BUILT_IN, protected=always), *policies):
         refusal = _forbidden(policy, facts) or _protected(policy, facts)
         if refusal is not None:
             return Ruling("Observe", names, refusal=refusal)
@@ -180,14 +192,23 @@ def judge(policies: Sequence[Policy], facts: Facts) -> Ruling:
             if MODES.index(limit) < MODES.index(mode):
                 mode = limit
                 why.append(because)
-        rules += [rule for rule in policy.approvals if _applies(rule, facts)]
-    if facts.approval_asked:
-        rules.append(ApprovalRule("asked-for", "the Incident's own step"))
-    if mode == "Propose" and not rules:
-        rules.append(ApprovalRule("propose", "mode Propose"))
+        rules += [rule for rule in policy.approvals if rule.count and _applies(rule, facts)]
+    rules += _besides(policies, facts, mode, is_asked=bool(rules))
     why += [f"policy {rule.policy}, rule {rule.name}: {rule.count} from {rule.who}" for rule in rules]
     until, waiting = _cooldown(policies, facts)
     return Ruling(mode, names, tuple(rules), tuple(dict.fromkeys(why)), None, until, waiting, exceeded)
+
+
+def _besides(policies: Sequence[Policy], facts: Facts, mode: Mode, *, is_asked: bool) -> list[ApprovalRule]:
+    """The approvals that no policy's own rule asks for; a person who is asked already need not be asked twice."""
+    if facts.approval_asked:
+        return [ApprovalRule("asked-for", "the Incident's own step")]
+    if is_asked:
+        return []
+    if mode == "Propose":
+        return [ApprovalRule("propose", "mode Propose")]
+    is_waived = all(_waives(policy, facts) for policy in policies)
+    return [DESTRUCTIVE] if "Destructive" in facts.traits and not is_waived else []
 
 
 def _forbidden(policy: Policy, facts: Facts) -> Refusal | None:
@@ -231,7 +252,7 @@ def over_budget(policy: Policy, blasts: Sequence[Blast]) -> str:
             "not be listed and ask again (annotation incident-operator.dev/requested-at), or approve the plan"
         )
     pods = sum(blast.pods for blast in hit)
-    workloads = len({blast.workload for blast in hit})
+    workloads = len({blast.group for blast in hit})
     if budget.pods is not None and pods > budget.pods:
         return f"{said} allows {budget.pods} pods, the plan takes {pods} (blastRadius.pods)"
     if budget.workloads is not None and workloads > budget.workloads:
@@ -242,11 +263,18 @@ def over_budget(policy: Policy, blasts: Sequence[Blast]) -> str:
         if pods > most:
             share = f"{budget.pods_percent} % of the namespace's {total} pods"
             return f"{said} allows {share}, rounded down {most}, the plan takes {pods} (blastRadius.podsPercent)"
-    for blast in hit if budget.workload_percent is not None else ():
-        most = blast.of * (budget.workload_percent or 0) // 100
-        if blast.pods > most:
-            share = f"{budget.workload_percent} % of the {blast.of} pods of {blast.workload}"
-            text = f"{said} allows {share}, rounded down {most}, the plan takes {blast.pods}"
+    return "" if budget.workload_percent is None else _over_share(said, budget.workload_percent, hit)
+
+
+def _over_share(said: str, percent: int, hit: Sequence[Blast]) -> str:
+    """Whether the plan as a whole takes more of a workload than it may, however few each change of it takes."""
+    for group in dict.fromkeys(blast.group for blast in hit):
+        mine = [blast for blast in hit if blast.group == group]
+        of = max(blast.of for blast in mine)
+        pods, most = min(sum(blast.pods for blast in mine), of), of * percent // 100
+        if pods > most:
+            share = f"{percent} % of the {of} pods of {group}"
+            text = f"{said} allows {share}, rounded down {most}, the plan takes {pods}"
             return f"{text} (blastRadius.workloadPercent)"
     return ""
 
@@ -269,6 +297,11 @@ def _limits(policy: Policy, facts: Facts) -> list[tuple[Mode, str]]:
             text = f"storm: {count} Incidents were carried out within {minutes:g} min, ResponsePolicy {policy.name}"
             found.append(("Propose", f"{text} stops at {most}"))
     return found
+
+
+def _waives(policy: Policy, facts: Facts) -> bool:
+    """Whether a policy says itself that nobody need agree to a destructive plan like this."""
+    return any(not rule.count and "Destructive" in rule.when and _applies(rule, facts) for rule in policy.approvals)
 
 
 def _applies(rule: ApprovalRule, facts: Facts) -> bool:

@@ -40,6 +40,13 @@ class Blast:
     """Services that keep no ready pod."""
     consumers: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    owner: str = ""
+    """The workload that a single pod belongs to."""
+
+    @property
+    def group(self) -> str:
+        """What its pods are counted with: the workload that they belong to."""
+        return self.owner or self.workload
 
     @property
     def percent(self) -> int:

@@ -79,6 +79,10 @@ class PolicyRecord:
     approved_by: tuple[str, ...] = ()
     approved_at: str = ""
     approved_plan: str = ""
+    approved_for: tuple[str, ...] = ()
+    """The rules that this was enough for; one that is added or changed later asks anew."""
+    rejected: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Plans that were rejected, each with who did: final, whatever becomes of the rejection itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -79,6 +79,17 @@ def owns(workload: Manifest, pod: Manifest) -> bool:
     return bool(owner.get("uid") == workload["metadata"]["uid"])
 
 
+def workload_of(pod: Manifest) -> str:
+    """The workload that a pod belongs to, as ``Deployment/api``; empty for one that stands alone."""
+    owner = controller_of(pod)
+    if owner is None:
+        return ""
+    kind, name, template = owner.get("kind", ""), owner.get("name", ""), labels_of(pod).get(HASH_LABEL, "")
+    if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
+        return f"Deployment/{name.removesuffix(f'-{template}')}"
+    return f"{kind}/{name}"
+
+
 def pods_of(workload: Manifest, pods: Iterable[Manifest]) -> list[Manifest]:
     """The pods of a workload that have not run to their end, by name; those being deleted included."""
     found = [pod for pod in pods if owns(workload, pod) and not is_finished(pod)]

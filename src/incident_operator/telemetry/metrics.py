@@ -48,7 +48,9 @@ class Metrics:
         self._recover_seconds = self._histogram(
             "time_to_recover_seconds", "From an Incident's creation to its resolution.", LONG
         )
-        self._refusals = self._counter("refusals", "Incidents that stopped for a person, by reason.", ("reason",))
+        self._refusals = self._counter(
+            "refusals", "Incidents that stopped for a person, or wait before a stage.", ("reason",)
+        )
         self._requests = self._counter(
             "api_requests", "Requests to the API server; code none: no answer.", ("verb", "code")
         )
@@ -71,11 +73,12 @@ class Metrics:
         self._signals = self._counter(
             "signals", "Signals taken in: created, joined or known already.", ("source", "outcome")
         )
-        self._notifications = self._counter(
-            "notifications", "Requests to the receiver of alerts.", ("source", "outcome")
+        self._alerts = self._counter("alert_requests", "Requests to the receiver of alerts.", ("source", "outcome"))
+        self._alert_seconds = self._histogram(
+            "alert_request_seconds", "From the arrival of alerts to their Incidents in etcd.", QUICK, ("source",)
         )
-        self._notification_seconds = self._histogram(
-            "notification_seconds", "From a notification's arrival to its Incidents in etcd.", QUICK, ("source",)
+        self._notifications = self._counter(
+            "notifications", "Messages to hooks, by what came of each.", ("sink", "outcome")
         )
         self._overdue = self._gauge(
             "incidents_overdue", "Open Incidents of which a clock of their severity is overdue.", ("clock", "severity")
@@ -121,7 +124,7 @@ class Metrics:
         self._recover_seconds.observe(max(seconds, 0.0))
 
     def refused(self, reason: str) -> None:
-        """An Incident stopped and waits for a person."""
+        """An Incident stopped and waits for a person, or for what is in its way."""
         self._refusals.labels(reason).inc()
 
     def api_request(self, verb: str, _resource: str, code: int, seconds: float) -> None:
@@ -135,8 +138,12 @@ class Metrics:
 
     def notification_received(self, source: str, outcome: str, seconds: float) -> None:
         """A request to the receiver was answered."""
-        self._notifications.labels(source, outcome).inc()
-        self._notification_seconds.labels(source).observe(seconds)
+        self._alerts.labels(source, outcome).inc()
+        self._alert_seconds.labels(source).observe(seconds)
+
+    def notified(self, sink: str, outcome: str) -> None:
+        """A hook of the configuration was told (``Delivered``), or why it was not."""
+        self._notifications.labels(sink, outcome).inc()
 
     def overdue(self, found: Iterable[tuple[str, str]]) -> None:
         """Replace the counts of overdue Incidents: (clock, severity) of each."""

@@ -35,7 +35,7 @@ class World:
         there["metadata"]["labels"] |= NEW
         self.fake.put(made("Namespace", "shop"), replica, there, cron_job("promote"))
         self.fake.put(made("Service", "db", spec={"selector": OLD}))
-        self._put("ResponsePolicy", "", {})
+        self._put("ResponsePolicy", "", {"approvals": [{"name": "by-itself", "when": ["Destructive"], "count": 0}]})
         step = {"name": "take-over", "failover": FORM, **spec.pop("step", {})}
         whole = {"title": "t", "type": "Outage", "severity": "SEV-1", "mode": "Enforce", "remediation": [step]}
         targets = [{"kind": "StatefulSet", "name": "db-replica"}]

@@ -65,3 +65,18 @@ async def test_a_value_that_nobody_asks_for_again_is_let_go(monkeypatch: pytest.
             gc.collect()
             await asyncio.sleep(0.01)
     assert isinstance(await values.get("k", read), Value)
+
+
+async def test_a_read_that_was_cancelled_before_it_began_is_made_again() -> None:
+    values: Fresh[str, int] = Fresh(60)
+
+    async def read() -> int:
+        return 7
+
+    asking = asyncio.create_task(values.get("a", read))
+    await asyncio.sleep(0)  # it has asked, and its read has not begun
+    own = {asyncio.current_task(), asking}
+    for each in asyncio.all_tasks() - own:
+        each.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert await values.get("a", read) == 7

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_operator.planning.approvals import Tally, Vote, tally
+from incident_operator.planning.approvals import Subject, Tally, Vote, tally
 from incident_operator.planning.policy import ApprovalRule
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+MADE = NOW - timedelta(hours=3)
+"""When the Incident was made."""
 PLAN, OTHER = "a" * 16, "b" * 16
 
 
@@ -20,8 +23,14 @@ def vote(by: str, *, approves: bool = True, plan: str = PLAN, groups: tuple[str,
     return Vote(f"v-{by}", by, groups, approves, plan, at, at + timedelta(hours=1))
 
 
-def counted(*votes: Vote, rules: tuple[ApprovalRule, ...] = (ApprovalRule("r"),), reporter: str = "bob") -> Tally:
-    return tally(rules, votes, plan_hash=PLAN, reporter=reporter, now=NOW)
+def counted(
+    *votes: Vote,
+    rules: tuple[ApprovalRule, ...] = (ApprovalRule("r"),),
+    reporter: str = "bob",
+    changers: tuple[str, ...] = (),
+    used: frozenset[str] = frozenset(),
+) -> Tally:
+    return tally(rules, votes, Subject(PLAN, "uid", MADE, reporter, frozenset(changers)), now=NOW, used=used)
 
 
 def test_one_other_person_is_enough_unless_the_rule_wants_more() -> None:
@@ -44,6 +53,33 @@ def test_nobody_approves_their_own_and_nobody_does_where_the_maker_is_not_known(
 
 def test_an_approval_of_another_plan_is_none() -> None:
     assert not counted(vote("alice", plan=OTHER)).granted
+
+
+def test_a_vote_about_an_earlier_incident_of_the_name_is_none_whatever_it_says() -> None:
+    rules = (ApprovalRule("r"),)
+    old = dataclasses.replace(vote("alice", age=181), until=NOW + timedelta(days=6))
+    found = counted(old, rules=rules)
+    assert (found.granted, "about an earlier Incident of this name: alice" in found.message) == (False, True)
+    assert counted(dataclasses.replace(old, at=MADE), rules=rules).granted, "in the second in which it was made"
+    assert counted(vote("alice"), dataclasses.replace(old, approves=False)).granted
+
+
+def test_a_vote_that_names_a_uid_is_for_that_incident_alone() -> None:
+    assert counted(dataclasses.replace(vote("alice"), incident_uid="uid")).granted
+    assert not counted(dataclasses.replace(vote("alice"), incident_uid="other")).granted
+
+
+def test_who_has_changed_the_plan_of_another_does_not_approve_it() -> None:
+    own = counted(vote("alice"), changers=("alice",))
+    assert (own.granted, "that of alice does not count, who changed it" in own.message) == (False, True)
+    assert counted(vote("alice"), vote("carol"), changers=("alice",)).granted
+
+
+def test_an_approval_that_was_used_in_time_does_not_expire_any_more() -> None:
+    late = vote("alice", age=60)
+    assert counted(late, used=frozenset({"alice"})).granted
+    assert not counted(late, used=frozenset({"carol"})).granted
+    assert not counted(late, rules=(ApprovalRule("r", count=2),), used=frozenset({"alice"})).granted
 
 
 def test_an_approval_that_waited_too_long_is_none_and_that_is_said() -> None:

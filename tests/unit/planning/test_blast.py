@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from incident_operator.planning.blast import PodSeen, Survey, measure
+from incident_operator.planning.blast import PodSeen, Survey, measure, measure_all
 from incident_operator.planning.reach import Reach
 
 API = {"matchLabels": {"app": "api"}}
-PODS = [PodSeen(f"api-{n}", {"app": "api"}, is_ready=True) for n in range(3)] + [
+PODS = [PodSeen(f"api-{n}", {"app": "api"}, is_ready=True, owner="Deployment/api") for n in range(3)] + [
     PodSeen("web-0", {"app": "web"}, is_ready=True)
 ]
 SURVEY = Survey(
@@ -52,3 +52,28 @@ def test_pods_that_may_not_be_listed_are_unknown_and_never_none() -> None:
 def test_a_workload_without_pods_takes_none() -> None:
     found = measure(Reach("Deployment/x", {"matchLabels": {"app": "x"}}, "cut off"), SURVEY)
     assert (found.pods, found.of, found.percent) == (0, 0, 0)
+
+
+def one(name: str) -> Reach:
+    return Reach(f"Pod/{name}", API, "cut off", pod=name)
+
+
+def test_pods_that_are_named_one_by_one_leave_their_service_as_dark_as_their_workload_would() -> None:
+    found = [each for each in measure_all([one("api-0"), None, one("api-1"), one("api-2")], SURVEY) if each]
+    assert [(each.pods, each.of, each.group) for each in found] == [(1, 3, "Deployment/api")] * 3
+    assert [each.services for each in found] == [(), (), ("api",)]
+
+
+def test_what_is_replaced_or_only_in_part_removed_darkens_nothing_for_what_comes_after() -> None:
+    again = Reach("Deployment/api", API, "replaced")
+    fewer = Reach("Deployment/api", API, "removed", 2)
+    found = [each for each in measure_all([again, fewer, one("api-0")], SURVEY) if each]
+    assert [each.services for each in found] == [(), (), ()]
+
+
+def test_a_pod_counts_with_the_workload_that_controls_it_and_not_with_others_of_its_labels() -> None:
+    twin = [PodSeen("twin-0", {"app": "api"}, is_ready=True, owner="Deployment/twin")]
+    found = measure(one("api-1"), Survey(pods=[*PODS, *twin]))
+    assert (found.pods, found.of, found.group) == (1, 3, "Deployment/api")
+    alone = measure(one("alone"), Survey(pods=[PodSeen("alone", {"app": "x"}, is_ready=True)]))
+    assert (alone.pods, alone.of, alone.group) == (1, 1, "Pod/alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -122,6 +123,68 @@ def test_budgets_are_rounded_down_and_said_with_both_numbers(budget: Budget, say
     assert said.endswith(says) if not says else says in said
 
 
+SINGLES = tuple(Blast(f"Pod/api-{n}", 1, 3, 10, "cut off", owner="Deployment/api") for n in range(3))
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [
+        (1, ""),
+        (2, "50 % of the 3 pods of Deployment/api, rounded down 1, the plan takes 2"),
+        (3, "50 % of the 3 pods of Deployment/api, rounded down 1, the plan takes 3"),
+    ],
+)
+def test_the_share_of_a_workload_is_that_of_the_whole_plan(count: int, says: str) -> None:
+    said = over_budget(Policy("p", budget=Budget(workload_percent=50)), SINGLES[:count])
+    assert said.endswith(says) if not says else says in said
+    assert over_budget(Policy("p", budget=Budget(workloads=1)), SINGLES) == "", "they are of one workload"
+
+
+def test_what_is_taken_twice_is_not_more_than_all() -> None:
+    twice = (Blast("Deployment/api", 3, 3, 10, "replaced"), *SINGLES)
+    assert "the plan takes 3" in over_budget(Policy("p", budget=Budget(workload_percent=99)), twice)
+    assert over_budget(Policy("p", budget=Budget(workload_percent=100)), twice) == ""
+
+
+DESTROYS = {"traits": frozenset({"Destructive"})}
+WAIVER = ApprovalRule("by-itself", "p", when=("Destructive",), count=0)
+
+
+@pytest.mark.parametrize(
+    ("policies", "asked"),
+    [
+        ((Policy("p"),), ["destructive"]),
+        ((Policy("p", approvals=(ApprovalRule("guesses", when=("Guess",)),)),), ["destructive"]),
+        ((Policy("p", approvals=(ApprovalRule("low", severities=("SEV-4",)),)),), ["destructive"]),
+        ((Policy("p", approvals=(ApprovalRule("dba", when=("Destructive",), groups=("dba",)),)),), ["dba"]),
+        ((Policy("p", approvals=(ApprovalRule("four-eyes", count=2),)),), ["four-eyes"]),
+        ((Policy("p", max_mode="Propose"),), ["propose"]),
+        ((Policy("p", approvals=(WAIVER,)),), []),
+        ((Policy("p", approvals=(dataclasses.replace(WAIVER, severities=("SEV-1",)),)),), ["destructive"]),
+        ((Policy("p", approvals=(dataclasses.replace(WAIVER, when=("Irreversible",)),)),), ["destructive"]),
+        ((Policy("p", approvals=(WAIVER,)), Policy("q")), ["destructive"]),
+        ((Policy("p", approvals=(WAIVER,)), Policy("q", approvals=(WAIVER,))), []),
+    ],
+)
+def test_somebody_agrees_to_what_is_destructive_unless_every_policy_says_otherwise(
+    policies: tuple[Policy, ...], asked: list[str]
+) -> None:
+    ruling = judge(policies, facts(**DESTROYS))
+    assert (ruling.refusal, [rule.name for rule in ruling.approvals]) == (None, asked)
+
+
+def test_what_is_always_protected_is_whatever_policies_say() -> None:
+    own = (Protection("operator", namespaces=("incident-operator",)),)
+    there = (Touched("Deployment", "incident-operator", "incident-operator"),)
+    for policies in ((BUILT_IN_POLICY,), (Policy("p"),)):
+        ruling = judge(policies, facts(touched=there), own)
+        assert ruling.refusal is not None
+        assert ruling.refusal.message == (
+            "Deployment incident-operator/incident-operator is protected by the built-in policy (protected: operator)"
+        )
+        assert judge(policies, facts(), own).refusal is None
+
+
 def test_what_is_not_known_is_over_any_limit_and_within_none() -> None:
     unknown = (Blast("Deployment/api", -1, unknown=("Pod",)),)
     assert "is not known" in over_budget(Policy("p", budget=Budget(pods=1000)), unknown)
@@ -200,17 +263,22 @@ policies = st.builds(
     st.sampled_from(["a", "b", "c"]),
     max_mode=modes,
     forbidden=st.lists(st.sampled_from(["scale", "isolate"]), max_size=2),
-    approvals=st.lists(st.builds(ApprovalRule, st.just("r"), count=st.integers(1, 3)), max_size=2),
+    approvals=st.lists(
+        st.builds(ApprovalRule, st.just("r"), when=st.sampled_from([(), ("Destructive",)]), count=st.integers(0, 3)),
+        max_size=2,
+    ),
     budget=st.builds(Budget, pods=st.none() | st.integers(0, 4)),
 )
 
 
-@given(st.lists(policies, min_size=1, max_size=4), policies, modes)
-def test_one_more_policy_never_allows_more(some: list[Policy], more: Policy, mode: Any) -> None:
-    before, after = judge(some, facts(mode=mode)), judge([*some, more], facts(mode=mode))
+@given(st.lists(policies, min_size=1, max_size=4), policies, modes, st.sampled_from(["Destructive", "Guess"]))
+def test_one_more_policy_never_allows_more(some: list[Policy], more: Policy, mode: Any, trait: str) -> None:
+    known = facts(mode=mode, traits=frozenset({trait}))
+    before, after = judge(some, known), judge([*some, more], known)
     assert MODES.index(after.mode) <= MODES.index(before.mode) or before.refusal is not None
     if before.refusal is not None:
         assert after.refusal is not None
     elif after.refusal is None:
-        kept = [rule for rule in before.approvals if rule.name != "propose"]
+        assert after.approvals or after.mode == "Observe" or not before.approvals
+        kept = [rule for rule in before.approvals if rule.name not in ("propose", "destructive")]
         assert all(rule in after.approvals for rule in kept)

@@ -6,8 +6,22 @@ import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep, Ref, Release, Request, Verdict
+from incident_operator.planning.plan import (
+    Change,
+    CheckWish,
+    Entry,
+    EntryState,
+    Further,
+    Plan,
+    PlannedStep,
+    Ref,
+    Release,
+    Request,
+    Verdict,
+)
 from incident_operator.planning.progress import merged, next_move, stages
 from incident_operator.planning.record import CheckRecord, Record, StepRecord
 
@@ -127,6 +141,42 @@ def test_the_hash_names_every_request() -> None:
     assert one.hash != two.hash
     assert one.hash == Plan((step("one", change(after=0)),)).hash
     assert len(one.hash) == 16
+
+
+OTHER: dict[str, Any] = {
+    "name": "two",
+    "phase": "Remediation",
+    "action": "isolate",
+    "release": Release.NEVER,
+    "stage": "both",
+    "timeout_seconds": 1.0,
+    "on_failure": "Release",
+    "expires_seconds": 1800.0,
+    "approval": "Required",
+    "tier": "api",
+    "gates": (CheckWish("up", "podsReady", {}, (TARGET,), 5.0, 60.0),),
+    "brings_back": ("stop",),
+    "changes": (dataclasses.replace(change(), further=(Further("delete", "Pod"),)),),
+}
+"""For each field of a step another value; one that only tells something is not in it."""
+ONLY_TOLD = {"expected_seconds": 90.0}
+steps_of_any_kind = st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in OTHER.items()})
+
+
+@given(steps_of_any_kind, steps_of_any_kind, st.sampled_from(["a", "b"]), st.sampled_from(["a", "b"]))
+def test_any_difference_in_what_is_done_by_whom_and_for_how_long_is_another_hash(
+    one: dict[str, Any], two: dict[str, Any], first: str, second: str
+) -> None:
+    plain_step = step("one", change())
+    left, right = (dataclasses.replace(plain_step, **each) for each in (one, two))
+    is_same = Plan((left,), first).hash == Plan((right,), second).hash
+    assert is_same is (one == two and first == second)
+
+
+def test_every_field_of_a_step_is_in_the_hash_or_named_as_one_that_only_tells() -> None:
+    assert {each.name for each in dataclasses.fields(PlannedStep)} == OTHER.keys() | ONLY_TOLD.keys()
+    one = step("one", change())
+    assert Plan((one,)).hash == Plan((dataclasses.replace(one, **ONLY_TOLD),)).hash
 
 
 def test_entries_of_one_step_are_replaced_by_key() -> None:

@@ -4,8 +4,9 @@ from incident_operator.telemetry.metrics import Metrics
 
 EXPECTED = {
     "signals": ("source", "outcome"),
-    "notifications": ("source", "outcome"),
-    "notification_seconds": ("source",),
+    "alert_requests": ("source", "outcome"),
+    "alert_request_seconds": ("source",),
+    "notifications": ("sink", "outcome"),
     "incidents_overdue": ("clock", "severity"),
     "incidents": ("namespace", "severity", "phase"),
     "steps": ("action", "outcome"),

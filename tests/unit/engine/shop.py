@@ -1,0 +1,135 @@
+"""A shop in memory: Deployments with their pods, ResponsePolicies, Incidents and those who approve them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
+from incident_operator.api import names
+from incident_operator.checks.catalogue import CATALOGUE as CHECKS
+from incident_operator.cluster.fake import FakeCluster
+from incident_operator.engine.cycle import Engine
+from incident_operator.engine.keys import Key
+from incident_operator.engine.settings import EngineSettings
+from incident_operator.faults import Waiting
+from incident_operator.planning.plan import Ref, Request
+from incident_operator.telemetry.metrics import Metrics
+from unit.actions.objects import SINCE, Object, pod, revision, stamp, workload
+
+SPACE = "shop"
+MERGE = "application/merge-patch+json"
+ISOLATE: Sequence[Object] = ({"name": "cut", "isolate": {}},)
+
+
+def scaled(replicas: int, **more: Any) -> list[Object]:
+    """One step that scales."""
+    return [{"name": "less", "scale": {"replicas": replicas}, **more}]
+
+
+class Shop:
+    """Everything is there at once; time moves by a second with each look."""
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        self.now = SINCE
+        self.settings = settings or EngineSettings()
+        self.fake = FakeCluster(clock=lambda: self.now)
+        self.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+        admission = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": names.APPROVER_POLICY}}
+        binding = {"kind": "ValidatingAdmissionPolicyBinding", "spec": {"validationActions": ["Deny"]}}
+        self.fake.put({**admission, "kind": "ValidatingAdmissionPolicy", "spec": {}}, {**admission, **binding})
+        self.fake.network.on_pod_network = True
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process knows only what is stored."""
+        self.metrics = Metrics()
+        self.engine = Engine(
+            self.fake,
+            actions=ACTIONS,
+            checks=CHECKS,
+            settings=self.settings,
+            clock=lambda: self.now,
+            metrics=self.metrics,
+        )
+
+    def deployment(self, name: str, replicas: int = 3, *, labels: Mapping[str, str] | None = None) -> None:
+        """A Deployment in its second revision, with its ReplicaSets and ready pods."""
+        thing = workload("Deployment", name, version="2", replicas=replicas)
+        counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), replicas)
+        thing["status"] |= counts
+        thing["metadata"]["labels"] = dict(labels or {})
+        self.fake.put(thing, revision(thing, 1), revision(thing, 2))
+        self.fake.put(*(pod(thing, f"{name}-{each}", 2) for each in range(replicas)))
+
+    def settle(self, name: str) -> None:
+        """What the controllers do: as many ready pods as asked for."""
+        thing = self.fake.at("Deployment", name)
+        wanted, seen = thing["spec"]["replicas"], thing["metadata"]["generation"]
+        counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), wanted)
+        status = {"observedGeneration": seen, **counts}
+        self.fake.edit("Deployment", SPACE, name, lambda each: each.__setitem__("status", status))
+        there = [each for each in self.there("Pod") if each.startswith(f"{name}-")]
+        for extra in there[wanted:]:
+            self.fake.take("Pod", SPACE, extra)
+
+    def policy(self, name: str = "p", **spec: Any) -> None:
+        """A ResponsePolicy for every namespace, made or replaced."""
+        body = {"apiVersion": names.API_VERSION, "kind": "ResponsePolicy", "metadata": {"name": name}}
+        self.fake.put({**body, "spec": {"namespaceSelector": {}, **spec}})
+        self.restart()  # policies are remembered for a moment
+
+    def incident(self, name: str, *targets: tuple[str, str], containment: Sequence[Object], **spec: Any) -> None:
+        """An Incident that bob declares now."""
+        meta = {"name": name, "namespace": SPACE, "creationTimestamp": stamp(self.now)}
+        whole = {"title": name, "type": "Outage", "severity": "SEV-2", "reportedBy": "bob", **spec}
+        whole |= {"targets": [{"kind": kind, "name": each} for kind, each in targets], "containment": list(containment)}
+        self.fake.put({"apiVersion": names.API_VERSION, "kind": "Incident", "metadata": meta, "spec": whole})
+
+    def vote(self, name: str, incident: str, by: str = "alice", **spec: Any) -> None:
+        """Somebody's yes (or no) to the Incident's plan as it is now."""
+        meta = {"name": name, "namespace": SPACE, "creationTimestamp": stamp(self.now)}
+        plan = spec.pop("planHash", "") or self.status(incident)["plan"]["hash"]
+        whole = {"incident": incident, "planHash": plan, "decision": "Approved", "approver": by, **spec}
+        self.fake.put({"apiVersion": names.API_VERSION, "kind": "IncidentApproval", "metadata": meta, "spec": whole})
+
+    async def change(self, name: str, **spec: Any) -> None:
+        """Change an Incident's spec."""
+        ref = Ref("Incident", name, SPACE, self.fake.at("Incident", name)["metadata"]["uid"])
+        await self.fake.send(Request("patch", ref, {"spec": spec}, MERGE))
+
+    async def ask_again(self, name: str) -> None:
+        """Have what stalled tried once more."""
+        uid = self.fake.at("Incident", name)["metadata"]["uid"]
+        body = {"metadata": {"annotations": {names.REQUESTED_AT: stamp(self.now)}}}
+        await self.fake.send(Request("patch", Ref("Incident", name, SPACE, uid), body, MERGE))
+
+    async def look(self, *incidents: str, times: int = 4) -> None:
+        """So many looks at each of these, all at the same time."""
+        for _ in range(times):
+            await asyncio.gather(*(self._step(name) for name in incidents))
+            self.now += timedelta(seconds=1)
+
+    async def _step(self, name: str) -> None:
+        with contextlib.suppress(Waiting):
+            await self.engine.step(Key(SPACE, name))
+
+    def status(self, name: str) -> Object:
+        found: Object = self.fake.at("Incident", name).get("status") or {}
+        return found
+
+    def ready(self, name: str) -> tuple[str, str]:
+        """Reason and message of the condition Ready."""
+        found = [each for each in self.status(name).get("conditions", []) if each["type"] == "Ready"]
+        return (found[0]["reason"], found[0]["message"]) if found else ("", "")
+
+    def replicas(self, name: str) -> int:
+        found: int = self.fake.at("Deployment", name)["spec"]["replicas"]
+        return found
+
+    def there(self, kind: str) -> list[str]:
+        """The names of all objects of a kind."""
+        return sorted(name for each, _, name in self.fake.objects if each == kind)

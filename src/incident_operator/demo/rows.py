@@ -90,7 +90,7 @@ class Record:
         answers = list(self.answers)
         if answers:
             at, end = answers[0].asked, answers[-1].asked
-            while at <= end:
+            while at + seconds <= end:
                 word = self.word(seconds, until=at + seconds)
                 if word not in ("silence", *(each for _, each in told[-1:])):
                     told.append((at, word))

@@ -107,7 +107,7 @@ class Outage:
 
     def declare(self) -> None:
         """Apply the plan and the Incident."""
-        plans = self.shop.manifests(f"outage/{self.plan}") if self.plan else []
+        plans = self.plans()
         files = " ".join(f"-f examples/{each}" for each in (*self._plan_files(), "incidents/outage.yaml"))
         more = f"   with spec {json.dumps(self.spec)}" if self.spec else ""
         self.say(f"\n5. $ kubectl apply {files}{more}")
@@ -115,6 +115,10 @@ class Outage:
         incident["spec"] |= self.spec
         self.declared = time.time()
         self.shop.apply(*plans, incident)
+
+    def plans(self) -> list[Thing]:
+        """The objects of the plan's file."""
+        return self.shop.manifests(*self._plan_files())
 
     def _plan_files(self) -> tuple[str, ...]:
         return (f"outage/{self.plan}",) if self.plan else ()

@@ -30,11 +30,11 @@ class Restore(Outage):
     by_schedule: ClassVar[bool] = False
     """Whether the CronJob's own schedule takes the dump. Else it is taken from the CronJob by hand: a night is long."""
 
-    def dump(self) -> tuple[float, float]:
-        """Write rows, have a dump taken, write on; from when to when it was taken."""
+    def dump(self) -> float:
+        """Write rows, have a dump taken, write on; when it was there."""
         begun = self.writes()
         if self.by_schedule:
-            self._await_schedule()
+            begun = self._await_schedule()
         else:
             completed, said = self.shop.run_job("dump", DUMP)
             if not completed:
@@ -43,16 +43,18 @@ class Restore(Outage):
         self.writes()
         self.spans.append(Span("written before the dump", 0, begun))
         self.old = self.shop.claim()
-        return begun, dumped
+        return dumped
 
-    def _await_schedule(self) -> None:
-        """Let the CronJob take a dump in the next minute, and wait for that one; then it is nightly again."""
+    def _await_schedule(self) -> float:
+        """Let the CronJob take a dump in the next minute, and wait for that one; when its Job was made."""
         nightly = self._schedule(EACH_MINUTE)
         known = {each["metadata"]["uid"] for each in self._scheduled()}
         try:
             wait_for(lambda: self._dumped(known), 150, "the CronJob dump to make a Job that completes", every=0.2)
         finally:
             self._schedule(nightly)
+        made = [job for job in self._scheduled() if job["metadata"]["uid"] not in known]
+        return min(stamp(job["metadata"]["creationTimestamp"]) for job in made)
 
     def _schedule(self, schedule: str) -> str:
         """Change when the CronJob takes a dump; when it did before."""
@@ -71,9 +73,17 @@ class Restore(Outage):
         """Whether a Job of the schedule that was not there before has completed."""
         return any(verdict(job) == "Complete" for job in self._scheduled() if job["metadata"]["uid"] not in known)
 
+    def plans(self) -> list[Thing]:
+        """The plan, with the claim that the database is on now: an earlier restore has left db-data behind."""
+        found = super().plans()
+        for step in (step for plan in found for tier in plan["spec"]["tiers"] for step in tier.get("steps", ())):
+            if "volume" in step.get("restore", {}):
+                step["restore"]["volume"]["claim"] = self.old
+        return found
+
     def strike(self) -> None:
         """Take a dump; then the files go."""
-        _, dumped = self.dump()
+        dumped = self.dump()
         how = "by its schedule" if self.by_schedule else "by hand from its CronJob, as it does each night"
         self.say(f"   a dump was taken {how}; {self.rows.lately()}")
         self.shop.crash(DESTROY)
@@ -106,7 +116,7 @@ class Corruption(Restore):
 
     def strike(self) -> None:
         """Take a dump; corrupt; let the Job find it."""
-        _, self.dumped = self.dump()
+        self.dumped = self.dump()
         self.shop.psql(CORRUPT, n=CORRUPTED)
         completed, said = self.shop.run_job("integrity", "nightly-integrity")
         if completed or f"does not hold: {CORRUPTED}" not in said:

@@ -77,7 +77,8 @@ def played(outage: Outage, place: Place) -> Any:
 
 
 def events(outage: Outage) -> list[str]:
-    return [each["reason"] for each in outage.shop.json("events.events.k8s.io")["items"]]
+    found = outage.shop.json("events.events.k8s.io")["items"]
+    return [each["reason"] for each in found if each["regarding"].get("uid") == outage.incident["metadata"]["uid"]]
 
 
 def test_everything_that_is_down_at_once_comes_back_by_labels_alone_and_no_row_is_lost(

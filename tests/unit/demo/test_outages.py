@@ -109,9 +109,54 @@ def test_containment_is_over_when_its_steps_are_done_or_else_when_the_load_is_of
         {"name": "stop-api", "finishedAt": "2026-11-26T10:00:09Z"},
         {"name": "start-api", "finishedAt": "2026-11-26T10:00:30Z"},
     ]
-    stops = [{"name": each["name"], "phase": "Recovery"} for each in done[1:]]
+    stops = [{"name": each["name"], "phase": "Recovery", "tier": "any"} for each in done[1:]]
     outage = Outage(None, None)  # type: ignore[arg-type]  # of both nothing is asked here
     outage.incident = {"status": {"plan": {"steps": stops}, "steps": done}}
     assert outage.contained() == AT + 10
     outage.incident["status"]["plan"]["steps"] = [{"name": "stop-writes", "phase": "Containment"}, *stops]
     assert outage.contained() == AT + 4
+
+
+def recovered(**ready: float) -> Outage:
+    """An outage of which each tier took ten seconds, and parts were first ready when it is said."""
+    outage = Outage(None, None)  # type: ignore[arg-type]  # of both nothing is asked here
+    stop = {"name": "stop-api", "phase": "Recovery", "tier": "api"}
+    tiers = [
+        {"name": name, "phase": "Up", "finishedAt": f"2026-11-26T10:00:{10 * number:02}Z"}
+        for number, name in enumerate(TIERS, start=1)
+    ]
+    steps = [{"name": "stop-api", "finishedAt": BEGAN}]
+    outage.incident = {"status": {"plan": {"steps": [stop]}, "steps": steps, "recovery": {"tiers": tiers}}}
+    outage.readiness = Turns()  # type: ignore[assignment]
+    for part, at in sorted(ready.items(), key=lambda item: item[1]):
+        outage.readiness.see(AT + at, {*outage.readiness._ready, part})
+    return outage
+
+
+IN_ORDER = {"db": 5.0, "api": 12.0, "bot": 22.0, "frontend": 32.0, "exporter": 42.0}
+
+
+def test_the_order_is_that_of_the_first_ready_pods_and_a_database_that_never_was_down_is_the_first() -> None:
+    assert recovered(**IN_ORDER)._order() == list(TIERS)
+    assert recovered(**{**IN_ORDER, "db": -5.0})._order() == list(TIERS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"frontend": 21.0}, "frontend was ready before bot was back"),
+        ({"api": 9.0}, "api was ready before database was back"),
+        ({"bot": -1.0}, "nobody saw a pod of bot become ready"),
+        ({"db": 15.0}, "another order: api, database"),
+    ],
+)
+def test_a_part_that_is_ready_before_its_turn_is_no_proof(changed: dict[str, float], said: str) -> None:
+    with pytest.raises(LabError, match=said):
+        recovered(**{**IN_ORDER, **changed})._order()
+
+
+def test_a_tier_that_is_not_up_is_no_proof() -> None:
+    outage = recovered(**IN_ORDER)
+    outage.incident["status"]["recovery"]["tiers"][2]["phase"] = "Failed"
+    with pytest.raises(LabError, match="the tiers are"):
+        outage._order()

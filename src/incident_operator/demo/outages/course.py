@@ -69,7 +69,6 @@ class Outage:
         self.incident: Status = {}
         self.spans: list[Span] = []
         self.losses: dict[str, Loss] = {}
-        self.declared = 0.0
 
     def strike(self) -> None:
         """Cause it, and tell in ``spans`` what must become of which rows."""
@@ -113,7 +112,6 @@ class Outage:
         self.say(f"\n5. $ kubectl apply {files}{more}")
         incident: Thing = self.shop.manifests("incidents/outage.yaml")[0]
         incident["spec"] |= self.spec
-        self.declared = time.time()
         self.shop.apply(*plans, incident)
 
     def plans(self) -> list[Thing]:
@@ -132,7 +130,7 @@ class Outage:
 
     def await_word(self, word: str, seconds: float) -> None:
         """Wait until clients see that, for a whole second."""
-        wait_for(lambda: self.rows.word() == word, seconds, f"clients to see {word}; they see {self.rows.lately()}")
+        wait_for(lambda: self.rows.word() == word, seconds, f"clients to see {word}")
 
     def writes(self, count: int = MORE_ROWS) -> float:
         """Wait until so many more rows are acknowledged; when that was."""
@@ -152,13 +150,16 @@ class Outage:
     def _stopped(self) -> float:
         """When the last of the tiers that are stopped had been."""
         steps = self.incident["status"]["plan"]["steps"]
-        return self._done({each["name"] for each in steps if each["name"].startswith(("stop-", "suspend-"))})
+        stops = (each["name"] for each in steps if each.get("tier") and each["name"].startswith(("stop-", "suspend-")))
+        return self._done(set(stops))
 
     def _done(self, names: set[str]) -> float:
         return max(stamp(step_of(self.incident, name)["finishedAt"]) for name in names)
 
     def prove(self) -> None:
         """Print the proof; LabError where it does not hold."""
+        if self.incident["status"]["phase"] != "Resolved":
+            raise LabError(f"the Incident is {self.incident['status']['phase']}, not Resolved")
         begun = time.time()
         wait_for(lambda: len(self.rows.acknowledged(begun)) >= MORE_ROWS, 60, "clients to be served again")
         self.await_word("normal", 30)
@@ -173,7 +174,7 @@ class Outage:
             self.say(f"   {span.name:<24} {loss}")
             span.check(loss)
         self.losses["in all"] = self.rows.loss(0, contained)
-        self.say(f"   before it, in all        {self.losses['in all']}")
+        self.say(f"   before containment       {self.losses['in all']}, in all")
         if "errors" not in course:
             raise LabError(f"the clients saw {' -> '.join(course)}: there was no outage")
         now = self.shop.deployments("spec.replicas")

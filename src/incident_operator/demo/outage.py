@@ -17,23 +17,29 @@ class OperatorPod:
     """The operator as the demo runs it: pods of a Deployment, of which one leads."""
 
     def __init__(self, scene: OutageScene) -> None:
-        """Take the lab that it runs in."""
+        """Take the lab that it runs in, and look up which containers it has: to be killed it must be caught in time."""
         self._lab = scene.lab
+        self._containers = self._running()
+
+    def _running(self) -> list[str]:
+        return self._lab.kubectl("get", *PODS, CONTAINERS).stdout.split()
 
     def kill(self) -> None:
         """SIGKILL to its containers, and away with the pods, whose successors so need not wait for a back-off."""
-        found = self._lab.kubectl("get", *PODS, CONTAINERS).stdout.split()
-        if not found:
+        if not self._containers:
             raise LabError("there is no operator to kill")
-        for each in found:
+        for each in self._containers:
             container = each.removeprefix("containerd://")
             self._lab.exec_on_node("ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container)
         self._lab.kubectl("delete", *PODS[:-1], "--force", "--grace-period=0")
 
     def start(self) -> None:
-        """Wait until another one is ready; it acts once the Lease of the one that was killed has run out."""
-        deployment = ("rollout", "status", "-n", SPACE, "deployment/incident-operator", "--timeout=10s")
-        wait_for(lambda: self._lab.kubectl(*deployment, check=False).returncode == 0, 60, "another operator")
+        """Wait until as many are ready again; one acts once the Lease of the one that was killed has run out."""
+        gone = set(self._containers)
+        wait_for(lambda: len(set(self._running()) - gone) >= len(gone), 60, "the containers of other operators")
+        self._containers = [each for each in self._running() if each not in gone]
+        deployment = ("rollout", "status", "-n", SPACE, "deployment/incident-operator", "--timeout=60s")
+        self._lab.kubectl(*deployment)
 
 
 def play(scene: OutageScene, scenario: str) -> None:

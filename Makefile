@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OPERATOR := $(BIN)/incident-operator
 PYTEST := $(BIN)/pytest
+SCENARIO ?= restore
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-outage demo-alert demo-down test test-fast test-nightly bench lint format verify generate lab-up lab-down image clean
@@ -25,8 +26,8 @@ $(VENV)/.ready: pyproject.toml uv.lock
 demo: $(VENV)/.ready ## A bad deploy and a compromised pod on a real Kubernetes, handled before your eyes
 	@$(OPERATOR) demo up
 
-demo-outage: $(VENV)/.ready ## A complete outage of an application with a real PostgreSQL, brought back tier by tier
-	@$(OPERATOR) demo outage
+demo-outage: $(VENV)/.ready ## An application with a real PostgreSQL brought back tier by tier (SCENARIO=failover, corruption, ...)
+	@$(OPERATOR) demo outage --scenario $(SCENARIO)
 
 demo-alert: $(VENV)/.ready ## A bad deploy put right with no human hand: a real Prometheus, a real Alertmanager, an Incident
 	@$(OPERATOR) demo alert

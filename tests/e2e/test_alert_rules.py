@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from incident_operator.api.configuration import Configuration
+from incident_operator.demo.outages.shop import manifests
 from tests_support import prometheus
 from tests_support.cluster import ROOT, Kubectl, Namespace, OperatorProcess, incident
-from tests_support.outage import manifests
 from tests_support.waiting import eventually
 from tests_support.workloads import plain
 
@@ -165,7 +165,7 @@ def test_each_example_of_a_runbook_is_accepted(path: Path, kubectl: Kubectl, nam
 @pytest.fixture
 def deployed(namespace: Namespace) -> Namespace:
     """A Deployment with two revisions, and the database of examples/outage; nothing of it need run."""
-    namespace.apply(*manifests(namespace, "application.yaml", "jobs.yaml"))
+    namespace.apply(*manifests("", "outage/application.yaml", "outage/jobs.yaml"))
     for count, version in enumerate(("1", "2"), 1):
         made = plain("web")
         made["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "VERSION", "value": version}]

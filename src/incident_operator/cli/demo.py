@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from incident_operator.demo.outages import NAMES
+
 
 @click.group()
 def demo() -> None:
@@ -40,8 +42,16 @@ def up(nodes: Literal["auto", "real", "simulated"]) -> None:
 
 
 @demo.command()
-def outage() -> None:
-    """A complete outage of an application with a real PostgreSQL, brought back tier by tier. Needs real pods: root."""
+@click.option(
+    "--scenario",
+    type=click.Choice(NAMES),
+    default=NAMES[0],
+    show_default=True,
+    help="restore: its files are lost. failover: its primary is. corruption: rows are changed. everything: all pods "
+    "are deleted. halted: the api never passes its gate. killed: so is the operator, in each tier.",
+)
+def outage(scenario: str) -> None:
+    """An outage of an application with a real PostgreSQL, brought back tier by tier. Needs real pods: root."""
     from incident_operator.demo.outage import play
     from incident_operator.demo.scene import OutageScene
     from incident_operator.lab import Lab, LabError, default_directory
@@ -50,7 +60,7 @@ def outage() -> None:
     scene = OutageScene(Lab(default_directory("demo")))
     try:
         scene.set("real")
-        play(scene)
+        play(scene, scenario)
     except LabError as fault:
         raise click.ClickException(f"the demo did not get through: {fault}") from fault
     click.echo(f"\nThe demo succeeded in {time.monotonic() - begun:.0f} s; make demo-down takes it away.")

@@ -90,7 +90,7 @@ class Record:
         answers = list(self.answers)
         if answers:
             at, end = answers[0].asked, answers[-1].asked
-            while at <= end:
+            while at + seconds <= end:
                 word = self.word(seconds, until=at + seconds)
                 if word not in ("silence", *(each for _, each in told[-1:])):
                     told.append((at, word))
@@ -118,6 +118,8 @@ class Rows(Record):
         self._kubeconfig = kubeconfig
         self._services = f"/api/v1/namespaces/{namespace}/services/http:"
         self._first, self._every = first, every
+        self.last = first - 1
+        """The highest number that was asked for."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
@@ -129,6 +131,7 @@ class Rows(Record):
                 if self._over.wait(self._every):
                     return
                 door, asked = next(turns), time.time()
+                self.last = number
                 status = api.post(f"{self._services}{door}/proxy/rows?n={number}")
                 self.answers.append(Answer(number, door, asked, time.time(), status))
 

@@ -148,7 +148,7 @@ class Change:
     blast: Blast | None = None
     """What it takes away."""
     further: tuple[Further, ...] = ()
-    """What may have to be written besides, and nothing else is; the notes say when, and the right is asked for first."""
+    """What may have to be written besides, and nothing else is; the notes say when. The right is asked for first."""
 
     def ledger_value(self) -> dict[str, Json]:
         """What the plan's hash is made from."""

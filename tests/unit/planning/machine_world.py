@@ -350,10 +350,14 @@ class Witness:
 
     def released(self, before: Mapping[tuple[str, str], Line]) -> None:
         """Each entry that became Released left its target as it was before we touched it, or gone."""
-        for line in ledger(self.fake):
+        lines = ledger(self.fake)
+        held = {line.target for line in lines if line.state in LIVE}
+        for line in lines:
             old = before.get(line.id)
             if line.state in (*LIVE, "Planned") or (old is not None and old.state == line.state):
                 continue
+            if line.target in held:
+                continue  # another step has it: what was there before all of them is what comes back in the end
             kind, name = line.target
             first = self.first.pop(line.target, None)
             if line.state != "Released":

@@ -80,6 +80,13 @@ def _rolled_out(api: Api, run: str) -> None:
     eventually(look, within=60, what=f"the rollout of {run}", every=0.05)
 
 
+def release(api: Api, run: str, version: str) -> None:
+    """Roll out another version."""
+    template = _deployment(run, version=version)["spec"]["template"]
+    api.merge("deployments", run, {"spec": {"template": template}})
+    _rolled_out(api, run)
+
+
 class Isolate(Scenario):
     """A workload is cut off, and given back when it is released."""
 
@@ -129,9 +136,7 @@ class Undo(Scenario):
     def prepare(self, api: Api, run: str) -> None:
         api.create("deployments", _deployment(run, version="1"))
         _rolled_out(api, run)
-        template = _deployment(run, version="2")["spec"]["template"]
-        api.merge("deployments", run, {"spec": {"template": template}})
-        _rolled_out(api, run)
+        release(api, run, "2")
 
     def spec(self, run: str) -> dict[str, Any]:
         targets = [{"kind": "Deployment", "name": run}]
@@ -200,11 +205,14 @@ class _Less(Scenario):
 
 
 class Expire(_Less):
-    """A step is put back when its time is over."""
+    """It is given a time, which is over at once, when it is contained: before, a fault may last longer than that."""
 
     name = "expire"
+    held = "Contained"
     ends_as = "Expired"
-    step: ClassVar[dict[str, Any]] = {**_Less.step, "expiresAfter": "3s"}
+
+    def finish(self, api: Api, run: str) -> None:
+        api.merge("incidents", run, {"spec": {"expiresAfter": "1s"}})
 
 
 class Cancel(_Less):

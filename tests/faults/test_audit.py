@@ -83,4 +83,5 @@ def test_a_start_before_what_it_stands_on_is_up_is_seen(writes: list[Write], is_
 
 
 def test_only_after_a_refusal_may_a_person_be_needed() -> None:
-    assert {each for each in FAULTS if may_halt(Case("", "", 1, each))} == {"403", "422"}
+    assert {each for each in FAULTS if may_halt(Case("", "list pods", 1, each))} == {"403", "422"}
+    assert may_halt(Case("", "get deployments", 1, "stale"))

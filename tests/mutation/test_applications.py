@@ -129,7 +129,8 @@ def test_a_controller_that_reverts_every_change_is_told_of_and_not_fought(stage:
     heal = ("scale", "deployment/web", "--replicas=2")
     with again_and_again(lambda _: stage.namespace.run(*heal) and None):
         before = requests(stage.operator, only=WRITES)
-        stage.namespace.apply(incident("load", targets=[WEB], containment=[{**NONE, "timeout": "1h"}]))
+        unsettled = {"name": "three", "scale": {"replicas": 3}, "timeout": "1h"}
+        stage.namespace.apply(incident("load", targets=[WEB], containment=[unsettled]))
         for word in ("", "second", "third", "fourth"):
             if word:
                 again(stage, "load", word)

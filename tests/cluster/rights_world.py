@@ -165,6 +165,24 @@ def build(namespace: Namespace) -> dict[str, Ref]:
     return {**found, "a pod of the Deployment": Ref("Pod", name, namespace.name)}
 
 
+def ready_nowhere(namespace: Namespace) -> dict[str, Ref]:
+    """A Deployment and a pod on no node, whose pods are said to be ready: what is asked of them gets as far as that."""
+    thing = workload("Deployment", "pg", "1", replicas=1)
+    thing["spec"]["template"]["spec"]["nodeSelector"] = {"incident-test/nowhere": "true"}
+    bare = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "pg-alone"},
+        "spec": thing["spec"]["template"]["spec"],
+    }
+    namespace.apply(thing, bare)
+    (pod,) = eventually(lambda: namespace.list("pods", "app=pg"), within=30, what="the pod of pg")
+    ready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+    for name in (pod["metadata"]["name"], "pg-alone"):
+        namespace("patch", "pod", name, "--subresource=status", "--type=merge", "-p", ready)
+    return {kind: Ref(kind, name, namespace.name) for kind, name in (("Deployment", "pg"), ("Pod", "pg-alone"))}
+
+
 def revisions(namespace: Namespace, count: int) -> None:
     """Wait until the controllers have made so many revisions of everything."""
 

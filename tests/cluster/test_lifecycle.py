@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
 
-from tests_support.cluster import Namespace, OperatorProcess, incident
+from tests_support.cluster import ROOT, Namespace, OperatorProcess, incident
 from tests_support.people import hire
 from tests_support.waiting import eventually
 from tests_support.workloads import plain
@@ -105,6 +107,37 @@ def test_the_second_on_a_target_waits_for_the_first_and_finds_what_was_there_bef
     assert json.loads(entry["before"])["replicas"] == 3
     namespace("delete", "incident/second", "--timeout=30s")
     assert replicas(namespace) == 3
+
+
+def test_while_no_operator_runs_the_documented_command_lets_an_incident_go(
+    namespace: Namespace, operator: OperatorProcess
+) -> None:
+    text = (ROOT / "docs/guarantees.md").read_text()
+    (told,) = re.findall(r"`kubectl (patch inc/NAME [^`]*finalizers[^`]*)`", text)
+    assert told in (ROOT / "README.md").read_text(), "both say the same"
+    namespace.apply(plain("api", replicas=3), isolated("cut", "api"))
+    eventually(lambda: namespace.list("networkpolicies"), within=30, what="the isolation")
+    (entry,) = eventually(lambda: done(namespace, "cut"), within=20, what="it to be on record as done")
+    operator.stop()
+    namespace("delete", "incident/cut", "--wait=false")
+    held = namespace.incident("cut")["metadata"]
+    assert held["deletionTimestamp"], held
+    assert held["finalizers"], "nobody is there who could put it back"
+    namespace(*shlex.split(told.replace("NAME", "cut")))
+    eventually(lambda: namespace.incident("cut") is None, within=20, what="it to be gone")
+    left = [each["metadata"]["name"] for each in namespace.list("networkpolicies")]
+    assert left == [entry["target"]["name"]], "what it did stays"
+    operator.start()
+    namespace.apply(isolated("again", "api"))
+    eventually(lambda: done(namespace, "again"), within=30, what="the next operator to go on with other work")
+    assert len(namespace.list("networkpolicies")) == 2, "and to leave what is nobody's any more"
+    namespace("delete", "networkpolicy", *left)
+
+
+def done(namespace: Namespace, name: str) -> list[Any]:
+    """The entries of an Incident that are on record as done."""
+    entries = (namespace.incident(name).get("status") or {}).get("ledger") or []
+    return [each for each in entries if each["state"] == "Done"]
 
 
 def test_the_queue_outlives_a_crash(namespace: Namespace, operator: OperatorProcess) -> None:

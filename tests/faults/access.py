@@ -23,7 +23,9 @@ PATHS = {
     "networkpolicies": "apis/networking.k8s.io/v1",
     "horizontalpodautoscalers": "apis/autoscaling/v2",
     "incidents": "apis/incident-operator.dev/v1alpha1",
+    "incidentapprovals": "apis/incident-operator.dev/v1alpha1",
     "recoveryplans": "apis/incident-operator.dev/v1alpha1",
+    "runbooks": "apis/incident-operator.dev/v1alpha1",
     "leases": "apis/coordination.k8s.io/v1",
 }
 
@@ -57,8 +59,10 @@ class AnswerError(AssertionError):
 class Api:
     """Requests of one thread about one namespace, over one connection."""
 
-    def __init__(self, access: Access, namespace: str) -> None:
+    def __init__(self, access: Access, namespace: str, person: str = "") -> None:
+        """As whoever the certificate names, or as a person by that name who may do everything."""
         self.namespace = namespace
+        self._as = {"Impersonate-User": person, "Impersonate-Group": "system:masters"} if person else {}
         self._access = access
         self._connection: http.client.HTTPSConnection | None = None
 
@@ -73,7 +77,7 @@ class Api:
                 host = self._access.server.removeprefix("https://")
                 self._connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=self._access.tls)
             try:
-                self._connection.request(method, path, text, {"Content-Type": content_type})
+                self._connection.request(method, path, text, {"Content-Type": content_type, **self._as})
                 answer = self._connection.getresponse()
                 content = answer.read()
             except (http.client.HTTPException, OSError):
@@ -89,6 +93,10 @@ class Api:
             return json.loads(content)
         raise AnswerError(f"{method} {path}: no answer")
 
+    def person(self, name: str) -> Api:
+        """The same, as somebody else."""
+        return Api(self._access, self.namespace, name)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -97,8 +105,9 @@ class Api:
         """The object, or None."""
         return self._ask("GET", self._path(plural, name, ""), None, "application/json")
 
-    def list(self, plural: str) -> list[Any]:
-        return self._ask("GET", self._path(plural, "", ""), None, "application/json")["items"]  # type: ignore[no-any-return]
+    def list(self, plural: str, query: str = "") -> list[Any]:
+        path = self._path(plural, "", "") + (f"?{query}" if query else "")
+        return self._ask("GET", path, None, "application/json")["items"]  # type: ignore[no-any-return]
 
     def create(self, plural: str, thing: dict[str, Any]) -> Any:
         return self._ask("POST", self._path(plural, "", ""), thing, "application/json")

@@ -56,10 +56,10 @@ class Write:
 class AuditLog:
     """The audit log from a place on; each reader has its own place."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin at its end."""
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
+        """Begin at its end, or read the whole of it."""
         self._path = path
-        self._at = path.stat().st_size
+        self._at = 0 if whole else path.stat().st_size
         self._found: list[Write] = []
 
     def begin(self) -> None:
@@ -145,6 +145,75 @@ def unannounced(writes: list[Write]) -> list[str]:
         and write.is_on_target
         and not any(ended <= write.began and _key(write) in found for ended, found in announced)
     ]
+
+
+def gaps(writes: list[Write], agents: frozenset[str]) -> list[str]:
+    """Where an isolation was away, or became another one, while status said that it is in force.
+
+    It is in force from the end of the first status patch with its entry Done until somebody other than these operators
+    changes the spec of the Incident or deletes it. ``writes``: everybody's, in the order in which they ended.
+    """
+    there: dict[str, Any] = {}
+    in_force: set[str] = set()
+    found = []
+    for write in writes:
+        if not write.is_made:
+            continue
+        if in_force and write.agent not in agents and _asks_for_an_end(write):
+            break
+        if write.is_status_of_incident:
+            in_force |= _isolations(write.request)
+            found += [f"{name} is in force since {write.ended}, and is not there" for name in in_force - there.keys()]
+        if write.resource != "networkpolicies":
+            continue
+        state, before = None if write.verb == "delete" else _state(write), there.pop(write.name, None)
+        if state is not None:
+            there[write.name] = state
+        if write.name in in_force and state != before:
+            found.append(f"{write.verb} networkpolicies {write.name} at {write.began}, while it was in force")
+    return found
+
+
+def _asks_for_an_end(write: Write) -> bool:
+    is_spec = isinstance(write.request, dict) and "spec" in write.request
+    return write.resource == "incidents" and (write.verb == "delete" or (write.verb != "create" and is_spec))
+
+
+def _isolations(patch: Any) -> set[str]:
+    """The NetworkPolicies that a status patch says are in force."""
+    status = next((each.get("value") for each in patch or () if each.get("path") == "/status"), None) or {}
+    entries = status.get("ledger") or ()
+    return {
+        each["target"]["name"]
+        for each in entries
+        if each["state"] == "Done" and each["target"]["kind"] == "NetworkPolicy"
+    }
+
+
+def started_too_soon(writes: list[Write], lower: str, upper: str) -> list[str]:
+    """Starts of a Deployment in whose past another one was not seen to be up, in the order in which writes ended."""
+    found = []
+    for write in writes:
+        is_start = write.resource == "deployments/scale" and write.name == upper and (_replicas(write) or 0) > 0
+        if not (write.is_made and is_start):
+            continue
+        past = [each for each in writes if each.ended <= write.began and each.is_made and each.name == lower]
+        seen = next((each.response for each in reversed(past) if each.resource == "deployments/status"), None)
+        if seen is None or not _is_up(seen):
+            found.append(f"{upper} was started at {write.began}; {lower}: {(seen or {}).get('status')}")
+    return found
+
+
+def _replicas(write: Write) -> int | None:
+    return ((write.response or {}).get("spec") or {}).get("replicas")
+
+
+def _is_up(deployment: Any) -> bool:
+    """Whether a Deployment's controller has seen all of its newest pods be ready."""
+    status, wanted = deployment["status"], deployment["spec"]["replicas"]
+    is_newest = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    counts = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
+    return is_newest and counts == {wanted} and wanted > 0
 
 
 KINDS = {

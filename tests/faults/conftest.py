@@ -67,7 +67,7 @@ def make_lane(
     access = Access.of(faults_kubectl.kubeconfig)
     audit = witnessed.directory / "audit/audit.log"  # type: ignore[attr-defined]
 
-    def make(name: str, *more: str, namespace: str = "") -> Lane:
+    def make(name: str, *more: str, namespace: str = "", access: Access = access) -> Lane:
         lane = Lane(name, faults_kubectl, access, audit, folder, *more, namespace=namespace)
         made.append(lane)
         return lane
@@ -108,3 +108,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(str(TALLY))
         for case in TALLY.different:
             terminalreporter.write_line(f"  differs: {case}")
+        for case in TALLY.unreached:
+            terminalreporter.write_line(f"  its turn did not come: {case}")

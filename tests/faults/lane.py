@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.access import Access, Api
-from faults.audit import AuditLog, Effects, Write, effects, masker, unannounced
+from faults.audit import AuditLog, Effects, Write, effects, gaps, masker, unannounced
 from faults.proxy import FaultProxy
 from faults.rules import Rule, Seen
 from faults.scenarios import Scenario, is_stalled, ready_reason, tidy
@@ -24,7 +24,7 @@ from tests_support.waiting import eventually
 ROOT = Path(__file__).resolve().parent.parent.parent
 REQUESTED_AT = "incident-operator.dev/requested-at"
 UNASKED = "AwaitingApproval"
-"""No scenario needs one: a fault kept the blast radius from being known, and a person would ask again."""
+"""Where a scenario is not held by that, a fault kept the blast radius from being known: a person would ask again."""
 OPTIONS = ("--resync", "2s", "--verified-after", "10m")
 LOOK = 0.05
 WITHIN = 25.0
@@ -43,6 +43,9 @@ class Outcome:
     asked_again: int
     """How often it was Halted, and a person had to ask for another try."""
     seconds: float
+    """How long it took, but for the time in which there was no process."""
+    gaps: Sequence[str] = ()
+    """Where an isolation that was in force was away."""
     trouble: str = ""
     """Why it did not come to its end, or that the operator died by itself."""
 
@@ -54,6 +57,7 @@ class Outcome:
             is_so, ought = self.effects.get(what, 0), reference.effects.get(what, 0)
             if is_so != ought:
                 found.append(f"effects: {what} was done {is_so} times instead of {ought}")
+        found += [f"isolation: {each}" for each in self.gaps]
         return found + [f"not announced in status before: {each}" for each in self.unannounced]
 
 
@@ -154,10 +158,8 @@ class Lane:
             self.proxy.add(*rules)
             begun = time.monotonic()
             course = Course(self, scenario, run)
-            trouble = course.to_the_end(
-                begun + within + sum(rule.seconds for rule in rules if rule.action.startswith("hang"))
-            )
-            seconds, requests = time.monotonic() - begun, list(self.proxy.seen)
+            trouble = course.to_the_end(begun + within + sum(rule.delay for rule in rules))
+            seconds, requests = time.monotonic() - begun - course.seconds_dead, list(self.proxy.seen)
             self.proxy.clear()
             world, writes = self.settled_world(run), self.writes()
             return Outcome(
@@ -168,6 +170,7 @@ class Lane:
                 course.restarts,
                 course.asked_again,
                 seconds,
+                gaps(self.audit.writes(self.namespace.name), frozenset({self.agent})),
                 trouble,
             )
 
@@ -196,19 +199,25 @@ class Lane:
 class Course:
     """Leads one run to its end, as a person would and as kubelet would."""
 
-    def __init__(self, lane: Lane, scenario: Scenario, run: str) -> None:
-        """Begin with the Incident's creation."""
+    def __init__(self, lane: Lane, scenario: Scenario, run: str, *, is_applied: bool = False) -> None:
+        """Begin with the Incident's creation, unless it is there already."""
+        self.begun = time.monotonic()
         self._lane, self._scenario, self._run = lane, scenario, run
         self._finished = not scenario.held
         self.restarts = self.asked_again = 0
+        self.seconds_dead = 0.0
         self._asked_for: set[str] = set()
-        scenario.apply(lane.api, run)
+        if not is_applied:
+            scenario.apply(lane.api, run)
 
     def to_the_end(self, deadline: float) -> str:
-        """Look until it is over; why it is not, if time is up."""
+        """Look until it is over; why it is not, if time is up. While a process comes up the time stands still."""
         while True:
+            dead_since = time.monotonic()
             if self._lane.revive():
                 self.restarts += 1
+                self.seconds_dead += time.monotonic() - dead_since
+                deadline += time.monotonic() - dead_since
             found = self._lane.api.get("incidents", self._run)
             if self._finished and self._scenario.is_over(found):
                 return self._after()
@@ -228,7 +237,7 @@ class Course:
         """Release it when it is held; ask for another try where it is halted by the fault."""
         if found is None:
             return
-        if not self._finished and ready_reason(found) == self._scenario.held:
+        if not self._finished and self._scenario.is_held(found):
             self._finished = True
             self._scenario.finish(self._lane.api, self._run)
         elif (is_stalled(found) or ready_reason(found) == UNASKED) and ready_reason(found) != self._scenario.held:

@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 
-from faults.scenarios import SCENARIOS
+from faults.scenarios import DEMO
 from tests_support.waiting import eventually
 
 WITHIN = 20.0
 """Seconds: the re-list comes each 2 s, a retry after at most as many again, and the machine may be busy."""
 
+RESYNC = 2.0
+"""Seconds: ``--resync`` of the lanes."""
+BACK = RESYNC + 2.0
+"""Seconds after an outage within which the operator writes again."""
+
 
 def some(*names: str) -> list[Any]:
-    """These scenarios in each session, the others in the nightly one."""
-    return [pytest.param(name, marks=[] if name in names else pytest.mark.slow) for name in SCENARIOS]
+    """These scenarios in each session, the others of the demo in the nightly one."""
+    return [pytest.param(name, marks=[] if name in names else pytest.mark.slow) for name in DEMO]
 
 
 def until(moment: float) -> None:

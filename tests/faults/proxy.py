@@ -25,6 +25,7 @@ from faults.rules import REASONS, Rule, Seen
 
 NOT_PASSED = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive", "user-agent"})
 SECRET = "/secrets"
+GONE = 410
 LINE_MOST = 16 * 1024 * 1024
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -55,6 +56,8 @@ class FaultProxy:
         self.seen: list[Seen] = []
         self.audit_ids: list[str] = []
         """Of the writes that were carried out, by which the audit log knows them."""
+        self.expired = 0
+        """How often the API server itself said that a watch cannot go on where it is."""
         self.url = ""
         self._access = access
         self._rules: list[Rule] = []
@@ -158,10 +161,12 @@ class FaultProxy:
                 return await _tear(request, (200, {"Content-Type": "application/json"}, b"{}"))
             case "stale":
                 first = self._first.get(seen.target)
-                rule.missed = first is None
+                rule.missed += first is None
                 return await _send(request, first or await self._forward(request))
             case "hang":
-                await asyncio.sleep(rule.seconds)
+                end = time.monotonic() + rule.seconds
+                while time.monotonic() < end and not rule.is_over:  # noqa: ASYNC110 - set by another thread
+                    await asyncio.sleep(min(0.05, rule.seconds))
                 return await _send(request, await self._forward(request))
             case _:
                 return await self._answer_badly(request, rule, await self._forward(request))
@@ -207,6 +212,7 @@ class FaultProxy:
     async def _stream(self, request: web.Request, seen: Seen) -> web.StreamResponse:
         """A watch, line by line."""
         async with self._ask(request) as upstream:
+            self.expired += upstream.status == GONE
             response = web.StreamResponse(status=upstream.status, headers=_headers(upstream))
             await response.prepare(request)
             self._watches[id(request)] = request
@@ -223,8 +229,10 @@ class FaultProxy:
     async def _event(self, request: web.Request, response: web.StreamResponse, seen: Seen, line: bytes) -> bool:
         """Pass on one event, or do to it what a rule says; whether the stream goes on."""
         is_bookmark = b'"type":"BOOKMARK"' in line[:40]
+        self.expired += b'"type":"ERROR"' in line[:40] and b'"code":410' in line
         rules = (each for each in self._rules if each.is_about_events and each.concerns(seen))
-        rule = next((each for each in rules if not is_bookmark or each.action == "watch_silent"), None)
+        wanted = (each for each in rules if not each.event or f'"type":"{each.event}"'.encode() in line[:40])
+        rule = next((each for each in wanted if not is_bookmark or each.action == "watch_silent"), None)
         action = rule.action if rule is not None and rule.take() else ""
         match action:
             case "watch_cut":

@@ -87,6 +87,8 @@ class Rule:
     """A pattern that is looked for in path and query."""
     kind: str = ""
     """``Seen.kind``, whole."""
+    event: str = ""
+    """Of a watch: only events of this type, as ``DELETED``."""
     watch: bool | None = None
     """Only watches, only all else, or both."""
     skip: int = 0
@@ -94,10 +96,12 @@ class Rule:
     code: int = 500
     retry_after: int | None = None
     seconds: float = 30.0
+    is_over: bool = False
+    """Whoever is made to hang need not any more."""
     matched: int = dataclasses.field(default=0, init=False)
     fired: int = dataclasses.field(default=0, init=False)
-    missed: bool = dataclasses.field(default=False, init=False)
-    """It was its turn, but there was nothing to do it with: no earlier answer that could be given again."""
+    missed: int = dataclasses.field(default=0, init=False)
+    """How often it was its turn, but there was nothing to do it with: no earlier answer that could be given again."""
 
     @property
     def is_about_events(self) -> bool:
@@ -112,6 +116,16 @@ class Rule:
         if self.kind and self.kind != seen.kind:
             return False
         return self.method in ("", seen.method) and re.search(self.path, seen.target) is not None
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether anything was spoilt."""
+        return self.fired > self.missed
+
+    @property
+    def delay(self) -> float:
+        """By how much it holds up what it spoils, each time."""
+        return self.seconds if self.action.startswith("hang") else float(self.retry_after or 0)
 
     def take(self) -> bool:
         """Count one more that it concerns; whether this one is spoilt."""

@@ -51,6 +51,10 @@ class Scenario:
     def apply(self, api: Api, run: str) -> None:
         api.create("incidents", incident(run, **self.spec(run)))
 
+    def is_held(self, found: Any) -> bool:
+        """Whether ``finish`` is due."""
+        return ready_reason(found) == self.held
+
     def is_over(self, found: Any) -> bool:
         return found is None if not self.ends_as else ready_reason(found) == self.ends_as
 
@@ -74,6 +78,13 @@ def _rolled_out(api: Api, run: str) -> None:
         return is_seen and counts == [wanted] * 3
 
     eventually(look, within=60, what=f"the rollout of {run}", every=0.05)
+
+
+def release(api: Api, run: str, version: str) -> None:
+    """Roll out another version."""
+    template = _deployment(run, version=version)["spec"]["template"]
+    api.merge("deployments", run, {"spec": {"template": template}})
+    _rolled_out(api, run)
 
 
 class Isolate(Scenario):
@@ -125,9 +136,7 @@ class Undo(Scenario):
     def prepare(self, api: Api, run: str) -> None:
         api.create("deployments", _deployment(run, version="1"))
         _rolled_out(api, run)
-        template = _deployment(run, version="2")["spec"]["template"]
-        api.merge("deployments", run, {"spec": {"template": template}})
-        _rolled_out(api, run)
+        release(api, run, "2")
 
     def spec(self, run: str) -> dict[str, Any]:
         targets = [{"kind": "Deployment", "name": run}]
@@ -182,13 +191,121 @@ class Recover(Scenario):
         return {"targets": [{"kind": "Deployment", "name": run}], "recovery": {"planRef": {"name": run}}}
 
 
+class _Less(Scenario):
+    """A workload of two is scaled down to one."""
+
+    step: ClassVar[dict[str, Any]] = {"name": "less", "scale": {"replicas": 1}}
+
+    def prepare(self, api: Api, run: str) -> None:
+        api.create("deployments", _deployment(run, replicas=2))
+        _rolled_out(api, run)
+
+    def spec(self, run: str) -> dict[str, Any]:
+        return {"targets": [{"kind": "Deployment", "name": run}], "containment": [self.step]}
+
+
+class Expire(_Less):
+    """It is given a time, which is over at once, when it is contained: before, a fault may last longer than that."""
+
+    name = "expire"
+    held = "Contained"
+    ends_as = "Expired"
+
+    def finish(self, api: Api, run: str) -> None:
+        api.merge("incidents", run, {"spec": {"expiresAfter": "1s"}})
+
+
+class Cancel(_Less):
+    """A person calls it off once it is contained."""
+
+    name = "cancel"
+    held = "Contained"
+    ends_as = "Cancelled"
+
+    def finish(self, api: Api, run: str) -> None:
+        api.merge("incidents", run, {"spec": {"cancel": True}})
+
+
+class Approve(_Less):
+    """One person declares it, another one approves the plan."""
+
+    name = "approve"
+    held = "AwaitingApproval"
+    ends_as = "Contained"
+    reporter: ClassVar[str] = "bob"
+    approver: ClassVar[str] = "alice"
+
+    def apply(self, api: Api, run: str) -> None:
+        bob = api.person(self.reporter)
+        bob.create("incidents", incident(run, **self.spec(run), mode="Propose", reportedBy=self.reporter))
+        bob.close()
+
+    def finish(self, api: Api, run: str) -> None:
+        plan = api.get("incidents", run)["status"]["plan"]["hash"]
+        kind = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "IncidentApproval"}
+        vote = {"incident": run, "planHash": plan, "decision": "Approved", "approver": self.approver}
+        alice = api.person(self.approver)
+        alice.create("incidentapprovals", {**kind, "metadata": {"name": run}, "spec": vote})
+        alice.close()
+
+
+class Alert(_Less):
+    """An alert's Incident takes its steps from a runbook; it is verified once the alert is over."""
+
+    name = "alert"
+    held = "Verification"
+    signal: ClassVar[dict[str, Any]] = {"name": "Slow", "fingerprint": "aa", "startsAt": "2026-11-24T03:00:00Z"}
+
+    def prepare(self, api: Api, run: str) -> None:
+        super().prepare(api, run)
+        kind = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "Runbook"}
+        check = {"name": "over", "alertResolved": {}, "for": "0s", "timeout": "10m"}
+        steps = {"containment": [self.step], "verification": [check]}
+        api.create("runbooks", {**kind, "metadata": {"name": run}, "spec": steps})
+
+    def spec(self, run: str) -> dict[str, Any]:
+        targets = [{"kind": "Deployment", "name": run}]
+        told = {"source": "Alertmanager", "signals": [self.signal]}
+        return {"targets": targets, "runbookRef": {"kind": "Runbook", "name": run}, **told}
+
+    def is_held(self, found: Any) -> bool:
+        status = found.get("status") or {}
+        return bool(status.get("phase") == self.held and status.get("verification"))
+
+    def finish(self, api: Api, run: str) -> None:
+        over = {**self.signal, "endsAt": "2026-11-24T03:01:00Z"}
+        api.merge("incidents", run, {"spec": {"signals": [over]}})
+
+
+class Paged(Isolate):
+    """An isolation whose entry is too long for status, and is kept in a page of its own."""
+
+    name = "paged"
+
+    def prepare(self, api: Api, run: str) -> None:
+        long = [run, *(f"nobody-{number}-{'x' * 50}" for number in range(20))]
+        made = _deployment(run)
+        made["spec"]["selector"]["matchExpressions"] = [{"key": "app", "operator": "In", "values": long}]
+        api.create("deployments", made)
+        _rolled_out(api, run)
+
+
 SCENARIOS: dict[str, Scenario] = {
-    each.name: each for each in (Isolate(), Scale(), Undo(), DeleteWhileHeld(), Recover())
+    each.name: each
+    for each in (
+        *(Isolate(), Scale(), Undo(), DeleteWhileHeld(), Recover()),
+        *(Expire(), Cancel(), Approve(), Alert(), Paged()),
+    )
 }
+DEMO = ("isolate", "scale", "undo", "delete", "recover")
+"""What the demo shows; the other scenarios are ways an Incident may take besides."""
 
 
 def tidy(api: Api, run: str) -> None:
     """Remove what a run made; its Incident is gone already."""
-    for plural in ("horizontalpodautoscalers", "deployments", "pods", "recoveryplans"):
+    for plural in (
+        *("horizontalpodautoscalers", "deployments", "pods", "recoveryplans"),
+        *("incidentapprovals", "runbooks"),
+    ):
         api.delete(plural, run)
     api.delete("deployments", f"{run}-api")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Iterable
 
 from incident_operator.actions.patches import escaped, patch, ref_of, swap, swap_member
 from incident_operator.cluster.port import Reader
@@ -41,13 +42,24 @@ class Autoscalers:
 
 
 async def of(reader: Reader, workload: Manifest) -> Autoscalers:
-    """The autoscalers that name the workload as their target; HPAs that KEDA made are KEDA's."""
+    """The autoscalers that name the workload as their target; HPAs that KEDA made are KEDA's.
+
+    Found in lists, which may be a moment old, and then read one by one: what another Incident has just put back
+    would else be taken for being so already, and nothing is written, so that no precondition can tell.
+    """
     namespace = workload["metadata"]["namespace"]
     hpas, groups = await asyncio.gather(reader.list(HPA, namespace), reader.groups())
     scaled = await reader.list(SCALED_OBJECT, namespace) if KEDA in groups else ()
-    mine = tuple(each for each in scaled if _names(each, workload))
-    own = tuple(each for each in hpas if _names(each, workload) and not _is_of_keda(each))
-    return Autoscalers(own, mine)
+    mine = [each for each in scaled if _names(each, workload)]
+    own = [each for each in hpas if _names(each, workload) and not _is_of_keda(each)]
+    return Autoscalers(await _anew(reader, HPA, own), await _anew(reader, SCALED_OBJECT, mine))
+
+
+async def _anew(reader: Reader, kind: str, found: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """As they are now; one that is gone is left out."""
+    places = [(each["metadata"]["namespace"], each["metadata"]["name"]) for each in found]
+    read = await asyncio.gather(*(reader.find(kind, *place) for place in places))
+    return tuple(each for each in read if each is not None)
 
 
 def _names(autoscaler: Manifest, workload: Manifest) -> bool:

@@ -33,7 +33,7 @@ from incident_operator.planning.plan import (
 )
 from incident_operator.planning.reach import Reach
 from incident_operator.planning.rights import Rule
-from incident_operator.planning.rollouts import replicas_of, troubles
+from incident_operator.planning.rollouts import replicas_of, troubles, unmade
 from incident_operator.planning.selectors import pods_of
 
 VERB = "scale"
@@ -157,7 +157,8 @@ class Scale:
             return settled(f"{target.name}: the last pod has gone")
         if seen and wanted == 0:
             return pending(f"{target.name}: {len(pods)} pods are still terminating")
-        return pending(f"{target.name}: {ready} of {wanted} replicas are ready, {total} are there{troubles(pods)}")
+        why = unmade(status) + troubles(pods)
+        return pending(f"{target.name}: {ready} of {wanted} replicas are ready, {total} are there{why}")
 
 
 def _seen(workload: Manifest) -> bool:

@@ -14,11 +14,12 @@ from urllib.parse import urlencode
 import aiohttp
 
 from incident_operator.cluster.connection import Connection
-from incident_operator.cluster.errors import refused, unreachable
+from incident_operator.cluster.errors import FORBIDDEN, refused, unreachable
 from incident_operator.cluster.port import Ran
 from incident_operator.faults import Waiting
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+RESOURCE = "pods/exec"
 OUTPUT, ERRORS, VERDICT = 1, 2, 3
 MOST_OUTPUT = 64 * 1024
 MOST_SAID = 500
@@ -42,11 +43,18 @@ async def run(
         async with asyncio.timeout(seconds):
             return await _conversation(connection, f"{path}?{urlencode(query)}", what, headers)
     except aiohttp.WSServerHandshakeError as cause:
-        raise refused(what, cause.status, b"", {}, identity=identity) from cause
+        body = await _words(connection, path, what, identity, headers) if cause.status == FORBIDDEN else b""
+        raise refused(what, cause.status, body, {}, identity=identity) from cause
     except TimeoutError as cause:
         raise Waiting("ExecTimedOut", f"could not {what}: it had not ended after {seconds:g} s") from cause
     except (aiohttp.ClientError, OSError) as cause:
         raise unreachable(what, cause, identity=identity) from cause
+
+
+async def _words(connection: Connection, path: str, what: str, identity: str, headers: Mapping[str, str]) -> bytes:
+    """Which right is missing, which a refused WebSocket does not say: asked without one, nothing is ever run."""
+    code, body, _ = await connection.send("GET", path, what=what, identity=identity, headers=headers, resource=RESOURCE)
+    return body if code == FORBIDDEN else b""
 
 
 async def _conversation(connection: Connection, where: str, what: str, headers: Mapping[str, str]) -> Ran:

@@ -27,6 +27,7 @@ BAD_WAITING = frozenset(
         "RunContainerError",
     }
 )
+MOST_SAID = 300
 MOST_NAMED = 3
 MOST_CHARACTERS = 160
 
@@ -72,12 +73,19 @@ def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any], begun: datet
     if updated < wanted and spec.get("paused"):
         return going(f"{updated} of {wanted} replicas are new, and it is paused: kubectl rollout resume")
     if updated < wanted:
-        return going(f"{updated} of {wanted} replicas are new")
+        return going(f"{updated} of {wanted} replicas are new{unmade(status)}")
     if total > updated:
         return going(f"{total - updated} old replicas are still there")
     if available < updated:
-        return going(f"{available} of {updated} new replicas are available")
+        return going(f"{available} of {updated} new replicas are available{unmade(status)}")
     return Progress("Done", f"{available} of {wanted} replicas are new and available")
+
+
+def unmade(status: Mapping[str, Any]) -> str:
+    """Why a Deployment gets no more pods: a quota, a LimitRange or an admission policy; begins with a semicolon."""
+    conditions = status.get("conditions") or ()
+    said = next((each for each in conditions if (each["type"], each["status"]) == ("ReplicaFailure", "True")), None)
+    return f"; its pods are refused: {str(said.get('message', ''))[:MOST_SAID]}" if said else ""
 
 
 def _missed_deadline(status: Mapping[str, Any], begun: datetime | None) -> Progress | None:

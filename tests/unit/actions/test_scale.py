@@ -283,3 +283,19 @@ async def test_a_workload_that_is_gone_fails() -> None:
     changes = await plan(fake, 1)
     fake.objects.clear()
     assert (await settle(fake, changes)).reason == "TargetGone"
+
+
+async def test_an_autoscaler_in_an_old_list_is_read_anew_before_it_is_said_to_be_so_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = a_cluster(workload(replicas=1), hpa(least=2, most=4))
+
+    async def of_the_past(kind: str, *_: Any) -> list[dict[str, Any]]:
+        return [hpa(least=1, most=1)] if kind == "HorizontalPodAutoscaler" else []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fake, "list", of_the_past)
+        changes = await plan(fake, 1)
+    await make(fake, changes)
+    held = fake.at("HorizontalPodAutoscaler", "api")["spec"]
+    assert (held["minReplicas"], held["maxReplicas"]) == (1, 1)

@@ -21,6 +21,22 @@ OURS = frozenset({"Incident", "IncidentLedger", "Event"})
 Touched = list[tuple[str, str]]
 """Kinds and names of what somebody else wrote to."""
 LIVE = ("Intended", "Done")
+LOWER, UPPER = "gates-database", "start-api"
+"""The step that looks at the lower tier, and the one that starts the upper one after it."""
+TIERS: list[dict[str, Any]] = [
+    {
+        "name": "database",
+        "workloads": [{"kind": "Deployment", "name": "web"}],
+        "gates": [{"name": "ready", "podsReady": {}, "for": "3s"}],
+        "timeout": "60s",
+    },
+    {
+        "name": "api",
+        "workloads": [{"kind": "Deployment", "name": "api"}],
+        "gates": [{"name": "ready", "podsReady": {}, "for": "0s"}],
+        "timeout": "60s",
+    },
+]
 OVER = ("Resolved", "Cancelled", "Closed")
 
 
@@ -41,11 +57,15 @@ Somebody = Callable[[FakeCluster, Clock], Touched]
 
 
 def world(clock: Clock, spec: Mapping[str, Any], *, autoscaled: bool) -> FakeCluster:
-    """Two Deployments with pods and revisions, maybe an HPA, and an Incident about them."""
+    """Two Deployments with pods and revisions, maybe an HPA, a CronJob, a RecoveryPlan, and an Incident about them."""
     fake = FakeCluster(clock=clock)
     fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     for name in ("api", "web"):
         fake.put(*deployment(name))
+    meta = {"name": "nightly", "namespace": NAMESPACE, "generation": 1}
+    fake.put({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta, "spec": {"schedule": "0 0 * * *"}})
+    meta = {"name": "shop", "namespace": NAMESPACE, "creationTimestamp": f"{clock.now:%Y-%m-%dT%H:%M:%SZ}"}
+    fake.put({"apiVersion": names.API_VERSION, "kind": "RecoveryPlan", "metadata": meta, "spec": {"tiers": TIERS}})
     if autoscaled:
         ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
         bounds = {"scaleTargetRef": ref, "minReplicas": 2, "maxReplicas": 9}
@@ -86,6 +106,11 @@ def status_of(fake: FakeCluster) -> Mapping[str, Any]:
 
 def conditions_of(fake: FakeCluster) -> dict[str, tuple[str, str]]:
     return {each["type"]: (each["status"], each["reason"]) for each in status_of(fake).get("conditions", ())}
+
+
+def is_done(fake: FakeCluster, step: str) -> bool:
+    """Whether status says that a step is done."""
+    return any(each["name"] == step and each["phase"] == "Done" for each in status_of(fake).get("steps", ()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +159,8 @@ def field(kind: str, thing: Manifest | None) -> Any:
             return thing["spec"]["replicas"]
         case "HorizontalPodAutoscaler":
             return thing["spec"].get("minReplicas", 1), thing["spec"]["maxReplicas"]
+        case "CronJob":
+            return bool(thing["spec"].get("suspend"))
         case "Pod":
             return (thing["metadata"].get("labels") or {}).get(names.ISOLATED)
         case _:
@@ -175,6 +202,26 @@ def replaces(name: str) -> Somebody:
     return act
 
 
+def readies(*, ready: bool) -> Somebody:
+    """Probes of the lower tier that flap: nobody's write to anything that an Incident holds."""
+
+    def act(fake: FakeCluster, _: Clock) -> Touched:
+        condition = [{"type": "Ready", "status": str(ready)}]
+        for key in [key for key in fake.objects if key[0] == "Pod" and key[2].startswith("web-")]:
+            fake.edit(*key, lambda thing: thing["status"].update(conditions=condition))
+        return []
+
+    return act
+
+
+def suspends(*, suspended: bool) -> Somebody:
+    def act(fake: FakeCluster, _: Clock) -> Touched:
+        fake.edit("CronJob", NAMESPACE, "nightly", lambda thing: thing["spec"].update(suspend=suspended))
+        return [("CronJob", "nightly")]
+
+    return act
+
+
 def moves_bounds(most: int) -> Somebody:
     def act(fake: FakeCluster, _: Clock) -> Touched:
         key = ("HorizontalPodAutoscaler", NAMESPACE, "api")
@@ -211,6 +258,10 @@ SOMEBODY: list[Somebody] = [
     *map(deploys, ("api", "web")),
     *map(replaces, ("api", "web")),
     *map(moves_bounds, (9, 12)),
+    readies(ready=False),
+    readies(ready=True),
+    suspends(suspended=False),
+    suspends(suspended=True),
     lifts_policies,
     opens_policies,
     deletes_the_pod,
@@ -243,6 +294,17 @@ class Witness:
         if intent is not None:
             self._intents[call.number] = intent
             self._is_wanted(call)
+            if intent.id[0] == UPPER and not is_done(self.fake, LOWER):
+                self.wrong.append(f"the upper tier is started, and nobody has seen the lower one up: {call.request}")
+
+    def passed(self, *, was_done: bool) -> None:
+        """A gate that has passed was true: the lower tier has pods, and all of them are ready."""
+        if was_done or not is_done(self.fake, LOWER):
+            return
+        pods = [each for (kind, _, name), each in self.fake.objects.items() if kind == "Pod" and name[:4] == "web-"]
+        unready = [each["metadata"]["name"] for each in pods if each["status"]["conditions"][0]["status"] != "True"]
+        if not pods or unready:
+            self.wrong.append(f"{LOWER} passed, with {len(pods)} pods of which {unready} were not ready")
 
     def _is_wanted(self, call: Call) -> None:
         incident = incident_of(self.fake)
@@ -288,10 +350,14 @@ class Witness:
 
     def released(self, before: Mapping[tuple[str, str], Line]) -> None:
         """Each entry that became Released left its target as it was before we touched it, or gone."""
-        for line in ledger(self.fake):
+        lines = ledger(self.fake)
+        held = {line.target for line in lines if line.state in LIVE}
+        for line in lines:
             old = before.get(line.id)
             if line.state in (*LIVE, "Planned") or (old is not None and old.state == line.state):
                 continue
+            if line.target in held:
+                continue  # another step has it: what was there before all of them is what comes back in the end
             kind, name = line.target
             first = self.first.pop(line.target, None)
             if line.state != "Released":

@@ -2,6 +2,10 @@
 
 Each rule is one thing that happens; the order is Hypothesis's. What must hold whatever happens is checked
 after each, by what is stored and by what was written, never by what the engine believes.
+
+A crash at any await is a crash at a call: between two calls to the cluster nothing that outlives the process
+changes, so to die at an await in between is to die before the next call. To be cancelled is another thing, for
+the process and what it remembers live on: that is tried at every call as well, where the engine awaits its answer.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from unit.planning.machine_world import (
     FORBIDDEN,
     INCIDENT,
     LIVE,
+    LOWER,
     NAMESPACE,
     OURS,
     OVER,
@@ -40,6 +45,7 @@ from unit.planning.machine_world import (
     conditions_of,
     follow,
     incident_of,
+    is_done,
     ledger,
     status_of,
     world,
@@ -74,6 +80,8 @@ STEPS = st.lists(
             step("cut", "isolate", {"direction": "Both"}, target="web"),
             step("pod", "isolate", {"direction": "Egress"}, "Pod", "api-0"),
             step("undo", "rolloutUndo", {}, target="web"),
+            step("again", "rolloutRestart", {}, target="web"),
+            step("hold", "suspend", {}, "CronJob", "nightly"),
         ]
     ),
     min_size=1,
@@ -81,6 +89,7 @@ STEPS = st.lists(
     unique_by=lambda each: each["name"],
 )
 CHECK = {"name": "answers", "http": {"service": "web", "port": "http", "path": "/"}, "timeout": "60s"}
+RECOVERY: Any = st.sampled_from([None, {"planRef": {"name": "shop"}}])
 VERIFICATION = st.sampled_from([[], [{**CHECK, "for": "0s"}], [{**CHECK, "for": "3s"}]])
 FAULTS = st.sampled_from([Waiting("ApiUnreachable", "cut off"), Conflict("in between"), FORBIDDEN])
 NTH = st.integers(1, 12)
@@ -114,12 +123,17 @@ class EngineMachine(RuleBasedStateMachine):
         self.is_dead = False
 
     @initialize(
-        steps=STEPS, more=st.lists(POLICY, min_size=3, max_size=3), checks=VERIFICATION, autoscaled=st.booleans()
+        steps=STEPS,
+        more=st.lists(POLICY, min_size=3, max_size=3),
+        checks=VERIFICATION,
+        recovery=RECOVERY,
+        autoscaled=st.booleans(),
     )
-    def begin(self, steps: list[Any], more: list[Any], checks: list[Any], autoscaled: bool) -> None:
+    def begin(self, steps: list[Any], more: list[Any], checks: list[Any], recovery: Any, autoscaled: bool) -> None:
         spec = {"title": "t", "type": "Outage", "severity": "SEV-2", "mode": "Enforce", "verification": checks}
         spec["targets"] = [{"kind": "Deployment", "name": "api"}]
         spec["containment"] = [{**each, **policy} for each, policy in zip(steps, more, strict=False)]
+        spec |= {"recovery": recovery} if recovery else {}
         self.fake: FakeCluster = world(self.clock, spec, autoscaled=autoscaled)
         self.witness = Witness(self.fake)
         self.restart()
@@ -143,6 +157,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.looks += 1
         before = {line.id: line for line in ledger(self.fake)}
         is_over, version = status_of(self.fake).get("phase") in OVER, self.version
+        was_done = is_done(self.fake, LOWER)
         self.fake.on_call(seen)
         self.runner.run(self._look())
         self.fake.on_call()
@@ -151,6 +166,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.quiet_at_the_end(writes, version)
         self.witness.released(before)
         self.witness.intended(before)
+        self.witness.passed(was_done=was_done)
         self.clock.move(1)
 
     @property
@@ -160,8 +176,9 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def _look(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        with contextlib.suppress(Fault, DeadError):
-            await self.engine.step(KEY)
+        self.task = asyncio.ensure_future(self.engine.step(KEY))
+        with contextlib.suppress(Fault, DeadError, asyncio.CancelledError):
+            await self.task
         left = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
         for each in left:
             each.cancel()
@@ -197,6 +214,14 @@ class EngineMachine(RuleBasedStateMachine):
         self.run(_at(nth, when, at, die))
         self.is_dead = False
         self.restart()
+
+    @rule(nth=NTH, when=WHEN, at=CALLS, remembers=st.booleans())
+    def cancelled(self, nth: int, when: str, at: str, remembers: bool) -> None:
+        """The look is cancelled at a call, as when the office is lost; the same process may look again later."""
+        self.last_generation = -1
+        self.run(_at(nth, when, at, lambda: self.task.cancel() and None))
+        if not remembers:
+            self.restart()
 
     @rule(nth=NTH, when=WHEN, at=CALLS, fault=FAULTS)
     def break_down(self, nth: int, when: str, at: str, fault: Fault) -> None:

@@ -33,6 +33,13 @@ def test_a_deployment(status: dict[str, Any], state: str, says: str) -> None:
     assert (found.state, says in found.message) == (state, True), found.message
 
 
+def test_what_keeps_a_deployment_from_making_pods_is_said() -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    said = assess(deployed(updatedReplicas=1, conditions=[refused])).message
+    assert said == "1 of 2 replicas are new; its pods are refused: exceeded quota: small"
+    assert "refused" not in assess(deployed(updatedReplicas=1, conditions=[refused | {"status": "False"}])).message
+
+
 def test_a_deployment_without_replicas_is_done_at_zero_pods() -> None:
     api = deployed(replicas=0, updatedReplicas=0, availableReplicas=0)
     api["spec"]["replicas"] = 0

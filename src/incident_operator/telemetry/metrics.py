@@ -74,6 +74,11 @@ class Metrics:
         self._notifications = self._counter(
             "notifications", "Requests to the receiver of alerts.", ("source", "outcome")
         )
+        self._left_out = self._counter(
+            "alerts_left_out",
+            "Alerts that a sender left out of a notification (truncatedAlerts), or a Prometheus told unreadably.",
+            ("source",),
+        )
         self._notification_seconds = self._histogram(
             "notification_seconds", "From a notification's arrival to its Incidents in etcd.", QUICK, ("source",)
         )
@@ -137,6 +142,10 @@ class Metrics:
         """A request to the receiver was answered."""
         self._notifications.labels(source, outcome).inc()
         self._notification_seconds.labels(source).observe(seconds)
+
+    def alerts_left_out(self, source: str, count: int) -> None:
+        """So many alerts were not there to be taken in."""
+        self._left_out.labels(source).inc(count)
 
     def overdue(self, found: Iterable[tuple[str, str]]) -> None:
         """Replace the counts of overdue Incidents: (clock, severity) of each."""

@@ -4,6 +4,7 @@ from incident_operator.telemetry.metrics import Metrics
 
 EXPECTED = {
     "signals": ("source", "outcome"),
+    "alerts_left_out": ("source",),
     "notifications": ("source", "outcome"),
     "notification_seconds": ("source",),
     "incidents_overdue": ("clock", "severity"),

@@ -111,7 +111,7 @@ class Caller:
 
     async def _targets(self, meaning: Meaning, namespace: str, problems: list[str]) -> Targets:
         """What it is about, walked up to what owns it where a label named no more than a pod."""
-        if not meaning.is_owner_meant or problems:
+        if not meaning.is_owner_meant:
             return meaning.targets
         ((kind, name),) = meaning.targets
         try:

@@ -174,7 +174,8 @@ def _targets(reading: _Reading) -> tuple[tuple[tuple[str, str], ...], bool]:
         name = labels.get(f"exported_{label}" if is_exported else label, "")
         if name and len(name) <= MOST_OBJECT_NAME and re.fullmatch(DNS_SUBDOMAIN, name):
             # Who is attacked is one pod: its fellows are not, as far as Falco has seen.
-            return ((kind, name),), kind in ("ReplicaSet", "Pod") and reading.signal.source != "Falco"
+            is_owner_meant = kind == "ReplicaSet" or (kind == "Pod" and reading.signal.source != "Falco")
+            return ((kind, name),), is_owner_meant
     return (), False
 
 

@@ -215,3 +215,11 @@ async def test_alerts_that_were_left_out_are_told_on_the_incident() -> None:
     world = World(runbook())
     await world.take(signal(), truncated=3)
     assert "3 alerts out (truncatedAlerts)" in world.one["spec"]["signals"][0]["note"]
+
+
+async def test_a_pod_is_walked_up_whatever_else_of_the_alert_is_not_understood() -> None:
+    world = World(runbook(), owned("ReplicaSet", "web-a", "Deployment", "web"))
+    labels = {"namespace": "shop", "replicaset": "web-a"}
+    await world.take(signal(labels=labels, annotations={"incident_mode": "Force"}))
+    assert world.one["spec"]["targets"] == [{"kind": "Deployment", "name": "web"}]
+    assert "incident_mode" in world.one["spec"]["signals"][0]["problem"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,10 +16,14 @@ from incident_operator.engine.claims import CLOSED
 from incident_operator.engine.settings import stamp_of
 from incident_operator.planning.plan import Manifest
 from incident_operator.signals.naming import incident_name
-from incident_operator.signals.signal import cut
+from incident_operator.signals.signal import FIRST, cut
 from incident_operator.signals.vocabulary import MODES, MOST_TARGETS
 
 MOST_TITLE = 200
+MOST_BYTES = 512 << 10
+"""Of all signals of an Incident together; etcd takes 1.5 MiB, and there is a status to come."""
+MOST_SHORT = 128
+"""Characters of a label that are kept where that is too much."""
 MOVING = frozenset({"Sentry", "Falco", "Trivy"})
 """Sources whose alerts begin anew with every event: while one is known to fire, that is no news."""
 WITHOUT_RUNBOOK = frozenset({"RunbookNotFound", "NoRunbook"})
@@ -211,10 +216,24 @@ def _merged(old: Sequence[dict[str, Any]], calls: Sequence[Call], source: str) -
             continue
         known[call.signal.fingerprint] = _later(there, said, call)
     if len(known) <= MOST_SIGNALS:
-        return list(known.values())
+        return _bounded(list(known.values()))
     # Those that fire are what it waits for; of the others the newest are kept.
     kept = sorted(known.values(), key=lambda each: ("endsAt" not in each, each["startsAt"]))[-MOST_SIGNALS:]
-    return [each for each in known.values() if each in kept]
+    return _bounded([each for each in known.values() if each in kept])
+
+
+def _bounded(signals: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The signals, with no more of their words than etcd takes: those that mean something to us stay."""
+    if len(json.dumps(signals, ensure_ascii=False).encode()) <= MOST_BYTES:
+        return signals
+    return [
+        {**each, **{field: _short(each[field]) for field in ("labels", "annotations") if field in each}}
+        for each in signals
+    ]
+
+
+def _short(texts: Mapping[str, str]) -> dict[str, str]:
+    return {key: cut(text, MOST_SHORT) for key, text in texts.items() if key in FIRST or key.startswith("incident")}
 
 
 def _later(there: dict[str, Any], said: dict[str, Any], call: Call) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -75,3 +76,18 @@ async def test_a_repeat_does_not_undo_what_a_person_has_set() -> None:
     await world.take(keyed("aa11", "web", 60, incident_mode="Observe"))
     assert world.one["spec"]["mode"] == "Enforce"
     assert world.one["spec"]["signals"][0]["startsAt"] == "2026-11-24T03:01:00Z"
+
+
+async def test_many_alerts_with_long_words_are_no_more_than_etcd_takes() -> None:
+    world = World(runbook())
+    for number in range(64):
+        told = keyed(f"{number:04x}", "web", summary="s" * 1024, **{f"a{at}": "\u20ac" * 1024 for at in range(50)})
+        await world.take(told)
+    spec = world.one["spec"]
+    assert len(spec["signals"]) == 64
+    assert len(json.dumps(spec, ensure_ascii=False).encode()) < 1 << 20
+    assert all(each["labels"]["deployment"] == "web" for each in spec["signals"])
+    assert spec["signals"][0]["annotations"]["incident_dedup_key"] == "checkout"
+    writes = len(world.cluster.journal)
+    await world.take(told)
+    assert len(world.cluster.journal) == writes, "what was cut is no news"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,8 +22,37 @@ from tests_support.workloads import plain
 pytestmark = pytest.mark.cluster
 COUNT = 200
 """Alerts of a burst; `make bench` has a thousand."""
+PRODUCT = str(7000001 * 7000001)
+"""What HOSTILE has in it, should anything take it for a template."""
+SHOWN = "{{ 7000001 * 7000001 }} $(id) `id` <script>"
+"""What of it is text in every language that it is shown in."""
 LESS = {"name": "less", "scale": {"replicas": 1}, "timeout": "1s", "onFailure": "Continue"}
 HOSTILE = "{{ 7000001 * 7000001 }} $(id) `id` <script>x</script> \u202e key: [a, *b]\n---\nkind: Secret, in (a), !x"
+
+
+class Hook:
+    """Somebody who is told of escalations."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        hook = self
+
+        class Taking(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                hook.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing is said."""
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Sender:
@@ -31,7 +62,13 @@ class Sender:
         self.namespace = namespace
         (folder / "token").write_text("sesame")
         receiver = {"listen": "127.0.0.1:0", "tokenFile": str(folder / "token"), "perSecond": 10000}
-        (folder / "config.yaml").write_text(json.dumps({"receiver": {**receiver, "namespace": namespace.name}}))
+        self.hook = Hook()
+        (folder / "hook").write_text(self.hook.url)
+        configured = {
+            "receiver": {**receiver, "namespace": namespace.name},
+            "hooks": [{"name": "people", "urlFile": str(folder / "hook")}],
+        }
+        (folder / "config.yaml").write_text(json.dumps(configured))
         more = ("--config", str(folder / "config.yaml"))
         self.operator = OperatorProcess(kubeconfig, namespace.name, folder / "operator.log", *more)
 
@@ -85,9 +122,18 @@ class Sender:
 def sender(lab_kubeconfig: Path, namespace: Namespace, tmp_path: Path) -> Iterator[Sender]:
     made = Sender(lab_kubeconfig, namespace, tmp_path)
     made.start()
-    runbook = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "less"}}
-    namespace.apply(plain("web", replicas=3), {**runbook, "spec": {"remediation": [LESS]}})
+    kind = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "Runbook"}
+    namespace.apply(
+        plain("web", replicas=3),
+        {**kind, "metadata": {"name": "less"}, "spec": {"remediation": [LESS]}},
+        {
+            **kind,
+            "metadata": {"name": "told"},
+            "spec": {"remediation": [LESS], "escalation": [{"after": "1s", "hook": "people"}]},
+        },
+    )
     yield made
+    made.hook.close()
     namespace("delete", "incidents.incident-operator.dev", "--all", "--wait=false")
     eventually(lambda: not made.incidents, within=240, what="all Incidents to be gone")
     assert made.operator.stop() == 0
@@ -187,7 +233,60 @@ def test_whatever_an_alert_says_arrives_as_text_and_does_nothing_else(sender: Se
     assert signal["annotations"]["description"] == HOSTILE
     assert found["spec"]["title"] == " ".join(HOSTILE.split())
     eventually(lambda: replicas(sender.namespace) == 1, within=30, what="the runbook's step, and nothing else")
-    assert str(7000001 * 7000001) not in json.dumps(sender.one)
+    assert PRODUCT not in json.dumps(sender.one)
+
+
+WORDS = {
+    "incident_runbook": "SignalUnclear",
+    "incident_severity": "SignalUnclear",
+    "incident_type": "SignalUnclear",
+    "incident_mode": "SignalUnclear",
+    "incident_hold_for": "SignalUnclear",
+    "incident_target": "TargetNotFound",
+    "incident_namespace": "TargetNotFound",
+    "namespace": "TargetNotFound",
+}
+"""Annotations of ours, and the label, with why their Incident waits if they make no sense."""
+
+
+def test_metacharacters_in_every_word_of_ours_are_text_in_conditions_events_and_the_log(sender: Sender) -> None:
+    secrets = [each["metadata"]["name"] for each in sender.namespace.list("secrets")]
+    for number, word in enumerate(WORDS):
+        said = {"labels": {}, "annotations": {"incident_dedup_key": word}}
+        said["labels" if word == "namespace" else "annotations"][word] = HOSTILE
+        assert sender.send(sender.alert(f"Odd{number}", number, **said))[0] == 200
+    found = {each["spec"]["signals"][0]["name"]: each["metadata"]["name"] for each in sender.incidents}
+    assert set(found) == {f"Odd{number}" for number in range(len(WORDS))}
+    for number, reason in enumerate(WORDS.values()):
+        told = sender.namespace.await_condition(found[f"Odd{number}"], "Stalled", within=30)
+        (seen,) = [each for each in told["status"]["conditions"] if each["type"] == "Stalled"]
+        assert seen["reason"] == reason, seen
+        assert SHOWN in seen["message"], seen
+        assert all(each.isprintable() for each in seen["message"]), seen
+        assert PRODUCT not in json.dumps(told)
+    noted = lambda: {  # noqa: E731
+        each["regarding"]["name"]: each["note"]
+        for each in sender.namespace.list("events.events.k8s.io")
+        if SHOWN in each["note"]
+    }
+    eventually(lambda: set(noted()) == set(found.values()), within=30, what="an Event for each that says it")
+    lines = [json.loads(line) for line in sender.operator.log.read_text().splitlines()]
+    assert [line for line in lines if SHOWN in line.get("said", "")] != [], "every line is one of ours, and some say it"
+    assert PRODUCT not in json.dumps([lines, noted()])
+    assert [each["metadata"]["name"] for each in sender.namespace.list("secrets")] == secrets
+    assert replicas(sender.namespace) == 3
+
+
+def test_metacharacters_are_text_in_what_a_hook_is_told(sender: Sender) -> None:
+    said = {"summary": HOSTILE, "description": HOSTILE, "incident_dedup_key": HOSTILE}
+    alert = sender.alert(HOSTILE, annotations={**said, "incident_runbook": "told", "incident_mode": "Observe"})
+    assert sender.send(alert)[0] == 200
+    eventually(lambda: sender.hook.bodies, within=30, what="the hook to be told")
+    told = json.loads(sender.hook.bodies[0])
+    assert SHOWN in told["incident"]["title"]
+    assert all(each.isprintable() for each in told["incident"]["title"])
+    assert PRODUCT.encode() not in b"".join(sender.hook.bodies)
+    assert told["incident"]["name"] == sender.one["metadata"]["name"]
 
 
 UNCLEAR = {

@@ -71,8 +71,8 @@ async def test_incidents_are_searched_by_phase_and_severity(place: Place) -> Non
     version = one["metadata"]["resourceVersion"]
     await place.cluster.patch_status(place.ref(one), {"phase": "Triage"}, resource_version=version)
 
-    async def found(text: str) -> list[str]:
-        listed = await place.cluster.list_all("Incident", field_selector=text)
+    async def found(text: str, *, metadata_only: bool = False) -> list[str]:
+        listed = await place.cluster.list_all("Incident", field_selector=text, metadata_only=metadata_only)
         return [each["metadata"]["name"] for each in listed if each["metadata"]["namespace"] == place.namespace]
 
     async def is_seen() -> bool:
@@ -80,6 +80,7 @@ async def test_incidents_are_searched_by_phase_and_severity(place: Place) -> Non
 
     await place.eventually(is_seen, "the watch cache to have the status")
     assert await found("status.phase!=Triage") == ["two"]
+    assert await found("status.phase!=Triage", metadata_only=True) == ["two"], "by what is not sent, too"
     assert await found("spec.severity=SEV-4") == ["one", "two"]
     assert await found(f"metadata.name=={two['metadata']['name']},spec.severity!=SEV-1") == ["two"]
 

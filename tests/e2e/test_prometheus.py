@@ -133,9 +133,9 @@ def test_a_firing_alert_becomes_a_signal_and_its_rule_can_be_asked_again(prometh
     assert timedelta(0) <= datetime.now(UTC) - signal.starts_at < timedelta(minutes=10)
     again = asked(prometheus.url, lambda servers: servers.alerts("main"))
     assert read(again, server="main").signals == (signal,), "the same at every look"
-    assert asked(prometheus.url, lambda servers: servers.expression("", "Always")) == "vector(1)"
-    with pytest.raises(Stalled, match="has no alerting rule 'Recorded'"):
-        asked(prometheus.url, lambda servers: servers.expression("", "Recorded"))
+    (rule,) = asked(prometheus.url, lambda servers: servers.rules("", "Always"))
+    assert (rule.query, rule.labels) == ("vector(1)", {"incident", "severity"})
+    assert asked(prometheus.url, lambda servers: servers.rules("", "Recorded")) == ()
 
 
 def fired(alerts: list[dict[str, object]]) -> list[dict[str, object]]:

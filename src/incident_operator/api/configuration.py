@@ -83,7 +83,8 @@ class ServerTls(Model):
     key_file: Path
     """File with its key."""
     client_ca_file: Path | None = None
-    """File with the authorities whose clients may send (mTLS). Default: clients need no certificate."""
+    """File with the authorities whose clients may send (mTLS); whoever has no certificate reaches nothing then, so \
+/sentry only through a proxy that has one. Default: clients need no certificate."""
 
 
 class Receiver(Model):

@@ -41,6 +41,10 @@ INCIDENT_UID: Final = f"{GROUP}/incident-uid"
 SIGNAL: Final = f"{GROUP}/signal"
 """Label on an Incident that an alert made: names what it is about, so that a further alert about it joins it."""
 
+FIRINGS: Final = f"{GROUP}/firings"
+"""Annotation on an Incident that an alert made: which alerts it knows, and since when each fires, so that a repeated \
+one finds it whatever has become of what it is about."""
+
 ON_ALERT: Final = f"{GROUP}/on-alert"
 """Annotation on a workload: alertname=runbook, separated by commas; an alert about it that names no runbook has it."""
 

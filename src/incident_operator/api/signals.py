@@ -32,8 +32,14 @@ class SignalSpec(Model):
     """Its annotations."""
     url: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """Where to see more."""
+    source: Source | None = None
+    """Who raised it, where that is not the Incident's `source`."""
+    server: Label | None = None
+    """The Prometheus that was asked for it, by its name in the operator's configuration."""
     problem: Text | None = None
-    """What of it could not be understood, and what it may be."""
+    """What of it could not be understood, and what it may be; nothing is begun before that is put right."""
+    note: Text | None = None
+    """What else is to be known of it, such as how many alerts its sender has left out; holds nothing up."""
 
 
 Signals = Annotated[list[SignalSpec], Field(max_length=MOST_SIGNALS)]

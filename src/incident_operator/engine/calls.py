@@ -16,7 +16,7 @@ from incident_operator.planning.rights import Rule
 from incident_operator.signals import vocabulary
 from incident_operator.signals.naming import key_of
 from incident_operator.signals.signal import Signal, cut
-from incident_operator.signals.vocabulary import Meaning, Runbook
+from incident_operator.signals.vocabulary import UNSURE, Meaning, Runbook
 
 RULES = (
     Rule("", ("pods",), ("get",), "see what owns the pod that an alert names"),
@@ -31,6 +31,9 @@ SECURITY = frozenset({"Falco", "Trivy"})
 MOST_HOPS = 4
 PROBLEM = 2048
 
+Targets = tuple[tuple[str, str], ...]
+"""Kind and name of each."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
@@ -42,7 +45,7 @@ class Call:
     """What tells it apart in its namespace, as a label's value."""
     runbook: Mapping[str, str] | None
     """As ``spec.runbookRef`` has it."""
-    targets: tuple[tuple[str, str], ...]
+    targets: Targets
     type: str
     severity: str
     mode: str
@@ -50,6 +53,10 @@ class Call:
     title: str
     description: str
     problem: str
+    note: str
+    """What else a person is to know of it."""
+    has_runbook: bool
+    """Whether the runbook is there."""
 
 
 class Caller:
@@ -61,12 +68,12 @@ class Caller:
         self._cluster = cluster
         self._namespaces = namespaces
         self._runbooks: Fresh[str, Sequence[Manifest]] = Fresh(RUNBOOKS_SECONDS)
-        self._owners: Fresh[tuple[str, str, str], tuple[tuple[str, str], ...]] = Fresh(OWNERS_SECONDS)
+        self._owners: Fresh[tuple[str, str, str], tuple[Targets, str]] = Fresh(OWNERS_SECONDS)
 
     async def call(self, signal: Signal) -> Call:
         """What its Incident is to be. Raises Waiting where the API server is away; all else is its problem."""
         meaning = vocabulary.read(signal)
-        problems = list(meaning.problems)
+        problems, notes = list(meaning.problems), list(meaning.notes)
         namespace = self._namespace(meaning, problems)
         # Nothing of the namespace it was led home to is meant.
         is_home = namespace != meaning.namespace
@@ -75,6 +82,7 @@ class Caller:
         said: Mapping[str, Any] = (content or {}).get("spec") or {}
         about = [meaning.key] if meaning.key else [*sorted("/".join(each) for each in targets)] or [signal.fingerprint]
         named = "/".join(runbook.values()) if runbook else ""
+        otherwise = said.get("severity") or UNSURE
         return Call(
             signal=signal,
             namespace=namespace,
@@ -82,12 +90,14 @@ class Caller:
             runbook=runbook,
             targets=targets,
             type=meaning.type or said.get("type") or ("Security" if signal.source in SECURITY else "Outage"),
-            severity=meaning.severity or said.get("severity") or "SEV-2",
+            severity=meaning.severity or (min(otherwise, UNSURE) if meaning.is_severity_unsure else otherwise),
             mode=meaning.mode,
             hold_for=meaning.hold_for,
             title=meaning.title or said.get("title") or signal.name,
             description=meaning.description,
             problem=cut("; ".join(problems), PROBLEM),
+            note=cut("; ".join(notes), PROBLEM),
+            has_runbook=content is not None,
         )
 
     def _namespace(self, meaning: Meaning, problems: list[str]) -> str:
@@ -99,32 +109,38 @@ class Caller:
             return self.home
         return meaning.namespace
 
-    async def _targets(self, meaning: Meaning, namespace: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
+    async def _targets(self, meaning: Meaning, namespace: str, problems: list[str]) -> Targets:
         """What it is about, walked up to what owns it where a label named no more than a pod."""
-        if not meaning.is_owner_meant or problems:
+        if not meaning.is_owner_meant:
             return meaning.targets
         ((kind, name),) = meaning.targets
         try:
-            return await self._owners.get((namespace, kind, name), lambda: self._owner(namespace, kind, name))
+            found, problem = await self._owners.get((namespace, kind, name), lambda: self._owner(namespace, kind, name))
         except Waiting:
             raise
         except Fault as fault:
             problems.append(f"what owns {kind} {namespace}/{name} could not be seen: {fault.message}")
             return ()
+        if problem:
+            problems.append(problem)
+        return found
 
-    async def _owner(self, namespace: str, kind: str, name: str) -> tuple[tuple[str, str], ...]:
-        """The workload at the top of the owners that are workloads; a pod without an owner is its own."""
+    async def _owner(self, namespace: str, kind: str, name: str) -> tuple[Targets, str]:
+        """The workload at the top of the owners that are workloads, or why there is none; a pod may be its own."""
         hands = self._cluster.acting_as(namespace, names.RESPONDER)
         for _ in range(MOST_HOPS):
             found = await hands.get(kind, namespace, name)
             owners = found["metadata"].get("ownerReferences") or ()
             owner = next((each for each in owners if each.get("controller")), None)
             if owner is None or owner["kind"] not in ("ReplicaSet", *ANNOTATED, "Job"):
-                return ((kind, name),) if kind != "ReplicaSet" else ()
+                if kind != "ReplicaSet":
+                    return ((kind, name),), ""
+                above = f"is owned by {owner['kind']} {owner['name']}" if owner else "has no owner"
+                return (), f"ReplicaSet {namespace}/{name} {above}, which is no workload that is acted on here"
             kind, name = owner["kind"], owner["name"]
             if kind != "ReplicaSet":
-                return ((kind, name),)
-        return ((kind, name),)
+                return ((kind, name),), ""
+        return ((kind, name),), ""
 
     async def _runbook(
         self,

@@ -301,7 +301,8 @@ class Engine:
                 tiers.skip(case, move.steps)
                 continue
             if move.kind == "intend":
-                pause = await self._confirmer.pause(case) or await self._gate.check(case)
+                pause = self._confirmer.held(case) or await self._gate.check(case)
+                pause = pause or await self._confirmer.doubt(case)
                 if pause is not None:
                     return await self._wait(case, pause)
             if move.kind == "act" and case.wishes.mode == "Observe":

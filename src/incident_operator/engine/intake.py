@@ -10,8 +10,8 @@ import asyncio
 import dataclasses
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import structlog
 
@@ -20,23 +20,21 @@ from incident_operator.cluster.port import Cluster
 from incident_operator.engine import joining
 from incident_operator.engine.calls import Call, Caller
 from incident_operator.engine.claims import OPEN
+from incident_operator.engine.firings import Index, Where, index
 from incident_operator.engine.fresh import Fresh
 from incident_operator.faults import Conflict, NotFound, Stalled, Waiting
-from incident_operator.planning.plan import Manifest, Ref, Request
+from incident_operator.planning.plan import Ref, Request
 from incident_operator.signals.signal import Notification
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.intake")
 
 INDEX_SECONDS = 2.0
-"""How old the list of open Incidents may be; those made here are known at once."""
+"""How old the list of Incidents may be; those made here are known at once."""
 AT_ONCE = 16
 """How many Incidents are made at the same time; the API server has others to serve."""
 MOST_TRIES = 8
-MOST_MADE = 4096
+MOST_MADE = 8192
 """Of those made here that are remembered; the old ones every list knows."""
-
-Where = tuple[str, str]
-"""Namespace, and what tells Incidents apart there."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,7 +63,7 @@ class Intake:
         self._namespaces = namespaces
         self._user = user
         self._said = said
-        self._open: Fresh[str, Mapping[Where, str]] = Fresh(INDEX_SECONDS)
+        self._index: Fresh[str, Index] = Fresh(INDEX_SECONDS)
         self._made: dict[Where, tuple[float, str]] = {}
         self._turns: dict[Where, _Turn] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -75,146 +73,182 @@ class Intake:
 
         Raises Waiting where the API server is away: the sender is to try again, and what was made is known then.
         """
-        calls = await asyncio.gather(*(self._caller.call(signal) for signal in notification.signals))
-        groups: dict[Where, list[Call]] = {}
+        if not notification.signals:
+            return ()
+        called = await asyncio.gather(*(self._caller.call(signal) for signal in notification.signals))
+        calls = [joining.left_out(call, notification.truncated) for call in called]
+        groups: dict[tuple[Where, str], list[Call]] = {}
         for call in calls:
-            groups.setdefault((call.namespace, call.key), []).append(call)
+            name = await self._knowing(call.namespace, call)
+            groups.setdefault(((call.namespace, name or call.key), name), []).append(call)
         done = await asyncio.gather(
-            *(self._handle(where, group) for where, group in groups.items()), return_exceptions=True
+            *(self._handle(where, name, group) for (where, name), group in groups.items()), return_exceptions=True
         )
         failed = [each for each in done if isinstance(each, BaseException)]
         for each in sorted(failed, key=lambda each: not isinstance(each, Waiting)):
             raise each
-        return [each for each in done if isinstance(each, str)]
+        return list(dict.fromkeys(name for each in done if isinstance(each, list) for name in each))
 
-    async def _handle(self, where: Where, calls: Sequence[Call]) -> str:
-        """One Incident for calls that are about the same."""
+    async def _handle(self, where: Where, name: str, calls: Sequence[Call]) -> list[str]:
+        """One Incident for calls that are about the same, or more where some of them know another."""
         turn = self._turns.setdefault(where, _Turn())
         turn.waiting += 1
+        places: list[str] = []
         try:
             async with turn.lock, self._room:
-                namespace, name, outcome = await self._found_or_made(where, calls)
+                rest = await self._joined(where[0], name, calls, places) if name else calls
+                for key in dict.fromkeys(call.key for call in rest):
+                    await self._placed((where[0], key), [call for call in rest if call.key == key], places)
         finally:
             turn.waiting -= 1
             if not turn.waiting:
                 self._turns.pop(where, None)
-        for call in calls:
-            self._said(call.signal.source, outcome)
-        log.info("Took signals in", incident=f"{namespace}/{name}", outcome=outcome, signals=len(calls))
-        return f"{namespace}/{name}"
+        return places
 
-    async def _found_or_made(self, where: Where, calls: Sequence[Call]) -> tuple[str, str, str]:
-        name = await self._known(where)
+    async def _placed(self, where: Where, calls: Sequence[Call], places: list[str]) -> None:
+        """Have calls about the same in the Incident that is open about it, else in a new one."""
+        name = self._remembered(where) or (await self._listed()).about.get(where, "")
         if name:
-            try:
-                outcome = await self._join(where[0], name, calls, is_open=True)
-            except NotFound:
-                outcome = ""
-            if outcome:
-                return where[0], name, outcome
-            self._forget(where, name)
-        first = min(calls, key=lambda call: (call.signal.starts_at, call.signal.fingerprint))
-        made = joining.incident(calls, first, await self._user())
-        namespace, name = await self._create(where[0], made)
-        if name:
-            self._remember(where, name)
-            return namespace, name, "created"
-        name = made["metadata"]["name"]
-        outcome = await self._join(namespace, name, calls)
-        return namespace, name, outcome
+            calls = await self._joined(where[0], name, calls, places)
+        for _ in itertools.repeat(None, MOST_TRIES):
+            if not calls:
+                return
+            calls = await self._begun(where, calls, places)
+        raise Waiting("Conflict", f"Incidents of namespace {where[0]} change too often; try again")
 
-    async def _create(self, namespace: str, made: dict[str, Any]) -> tuple[str, str]:
-        """Where it was made, and its name; an empty name: it is there already.
+    async def _begun(self, where: Where, calls: Sequence[Call], places: list[str]) -> Sequence[Call]:
+        """Make the Incident; the calls that are left where it was there already, and is closed.
 
         Where the namespace cannot have it, it is made in the operator's own: it is never lost.
         """
-        home = self._caller.home
-        for place in dict.fromkeys((namespace, home)):
-            metadata = {**made["metadata"], "namespace": place}
-            body = {**made, "metadata": metadata}
-            if place != namespace:
-                body = joining.misplaced(body, namespace)
-            try:
-                await self._cluster.send(Request("create", Ref("Incident", metadata["name"], place), body))
-            except (NotFound, Stalled) as fault:
-                if fault.reason == "AlreadyExists":
-                    return place, ""
-                if place == home or not await self._is_no_place(namespace):
-                    raise
-                log.warning("Namespace cannot have an Incident", namespace=namespace, cause=fault.message)
-            else:
-                return place, metadata["name"]
-        raise Stalled("NoNamespace", f"no Incident can be made in {namespace} or {home}")
+        place, (made, first) = where[0], await self._incident(calls)
+        outcome = await self._created(place, made)
+        if outcome == "no place":
+            place = self._caller.home
+            for call in calls:
+                if name := await self._knowing(place, call):
+                    left = await self._joined(place, name, [call], places)
+                    calls = [each for each in calls if each is not call or left]
+            if not calls:
+                return ()
+            made, first = await self._incident(calls)
+            outcome = await self._created(place, joining.misplaced(made, where[0]))
+        name = made["metadata"]["name"]
+        if outcome == "created":
+            self._took(place, name, outcome, calls, places)
+            self._remember(((place, call.key) for call in calls), name)
+            self._remember(((place, f"@{call.signal.fingerprint}") for call in calls), name)
+            return ()
+        return await self._joined(place, name, calls, places, named=first)
+
+    async def _incident(self, calls: Sequence[Call]) -> tuple[dict[str, Any], Call]:
+        first = min(calls, key=lambda call: (call.signal.starts_at, call.signal.fingerprint))
+        return joining.incident(calls, first, await self._user()), first
+
+    async def _created(self, place: str, made: dict[str, Any]) -> Literal["created", "there", "no place"]:
+        """Whether it was made in a namespace, was there already, or cannot be there."""
+        metadata = {**made["metadata"], "namespace": place}
+        body = {**made, "metadata": metadata}
+        try:
+            await self._cluster.send(Request("create", Ref("Incident", metadata["name"], place), body))
+        except (NotFound, Stalled) as fault:
+            if fault.reason == "AlreadyExists":
+                return "there"
+            if place == self._caller.home or not await self._is_no_place(place):
+                raise
+            log.warning("Namespace cannot have an Incident", namespace=place, cause=fault.message)
+            return "no place"
+        return "created"
 
     async def _is_no_place(self, namespace: str) -> bool:
         """Whether a namespace is not there, or is going."""
         found = await self._cluster.find("Namespace", "", namespace)
         return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
-    async def _join(self, namespace: str, name: str, calls: Sequence[Call], *, is_open: bool = False) -> str:
-        """Have an Incident know what the calls say of their alerts; what came of it.
+    async def _joined(
+        self, namespace: str, name: str, calls: Sequence[Call], places: list[str], named: Call | None = None
+    ) -> Sequence[Call]:
+        """Have an Incident know what the calls say of their alerts; the calls that it cannot take any more.
 
-        Nothing, with ``is_open``, where it has come to its end since it was listed, and the calls have news.
+        Those are, where it has come to its end, the ones that are news. ``named`` is the one it was made from: its
+        name says so.
         """
         for _ in itertools.repeat(None, MOST_TRIES):
-            found = await self._cluster.get("Incident", namespace, name)
-            changes = joining.changes(found, calls)
-            if found["metadata"].get("deletionTimestamp") and any(call.signal.is_firing for call in calls):
+            found = await self._cluster.find("Incident", namespace, name)
+            if found is None:
+                self._forget(name)
+                return calls
+            is_going = bool(found["metadata"].get("deletionTimestamp"))
+            if is_going and any(call.signal.is_firing for call in calls):
                 raise Waiting(
                     "BeingDeleted", f"Incident {namespace}/{name} is being deleted; try again when it is gone"
                 )
-            if not changes:
-                return "known"
-            if is_open and not joining.is_open(found) and not joining.knows(found, calls):
-                return ""
+            is_open = joining.is_open(found)
+            mine = calls if is_open or is_going else joining.old_news(found, calls)
+            changes = joining.changes(found, mine)
             body = [
                 {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
                 *changes,
             ]
             try:
-                await self._cluster.send(
-                    Request("patch", Ref("Incident", name, namespace), body, "application/json-patch+json")
-                )
+                if changes:
+                    await self._cluster.send(
+                        Request("patch", Ref("Incident", name, namespace), body, "application/json-patch+json")
+                    )
             except Conflict:
                 continue
-            return "joined"
+            taken = [*mine, *([named] if named is not None and named not in mine else [])]
+            if taken:
+                self._took(namespace, name, "joined" if changes else "known", taken, places)
+            if is_open:
+                self._remember(((namespace, f"@{call.signal.fingerprint}") for call in mine), name)
+            return [call for call in calls if all(call is not each for each in taken)]
         raise Waiting("Conflict", f"Incident {namespace}/{name} changes too often; try again")
 
-    async def _known(self, where: Where) -> str:
-        """The open Incident about this, or nothing."""
-        made = self._made.get(where)
-        if made is not None and time.monotonic() - made[0] < INDEX_SECONDS * 2:
-            return made[1]
-        return (await self._open.get("", self._list)).get(where, "")
+    def _took(self, namespace: str, name: str, outcome: str, calls: Sequence[Call], places: list[str]) -> None:
+        for call in calls:
+            self._said(call.signal.source, outcome)
+        log.info("Took signals in", incident=f"{namespace}/{name}", outcome=outcome, signals=len(calls))
+        places.append(f"{namespace}/{name}")
 
-    async def _list(self) -> Mapping[Where, str]:
-        """Every open Incident that signals made; of two about the same, the older one."""
-        found: list[Manifest] = []
+    async def _knowing(self, namespace: str, call: Call) -> str:
+        """The Incident that knows an alert, whatever it is about by now; or nothing."""
+        made = self._remembered((namespace, f"@{call.signal.fingerprint}"))
+        return made or (await self._listed()).known(namespace, call.signal)
+
+    async def _listed(self) -> Index:
+        return await self._index.get("", self._list)
+
+    async def _list(self) -> Index:
+        """Every Incident that signals made. Closed ones count, for Alertmanager repeats what fires on after that."""
         if self._namespaces:
             exists = {"matchExpressions": [{"key": names.SIGNAL, "operator": "Exists"}]}
-            for namespace in self._namespaces:
-                found += [
-                    each for each in await self._cluster.list("Incident", namespace, exists) if joining.is_open(each)
-                ]
-        else:
-            found += await self._cluster.list_all("Incident", label_selector=names.SIGNAL, field_selector=OPEN)
-        going = [each for each in found if not each["metadata"].get("deletionTimestamp")]
-        newest_first = sorted(going, key=lambda each: str(each["metadata"].get("creationTimestamp")), reverse=True)
-        return {
-            (each["metadata"]["namespace"], each["metadata"]["labels"][names.SIGNAL]): each["metadata"]["name"]
-            for each in newest_first
-        }
+            lists = [await self._cluster.list("Incident", namespace, exists) for namespace in self._namespaces]
+            found = [each for of in lists for each in of]
+            return index(found, [each for each in found if not joining.is_closed(each)])
+        every, still_open = await asyncio.gather(
+            *(
+                self._cluster.list_all(
+                    "Incident", label_selector=names.SIGNAL, field_selector=which, metadata_only=True
+                )
+                for which in ("", OPEN)
+            )
+        )
+        return index(every, still_open)
 
-    def _remember(self, where: Where, name: str) -> None:
+    def _remembered(self, where: Where) -> str:
+        at, name = self._made.get(where, (float("-inf"), ""))
+        return name if time.monotonic() - at < INDEX_SECONDS * 2 else ""
+
+    def _remember(self, wheres: Iterable[Where], name: str) -> None:
         now = time.monotonic()
         if len(self._made) >= MOST_MADE:
             self._made = {key: made for key, made in self._made.items() if now - made[0] < INDEX_SECONDS * 2}
-        self._made[where] = (now, name)
+        self._made.update((where, (now, name)) for where in wheres)
 
-    def _forget(self, where: Where, name: str) -> None:
+    def _forget(self, name: str) -> None:
         """It is gone."""
-        if self._made.get(where, (0.0, ""))[1] == name:
-            del self._made[where]
+        self._made = {where: made for where, made in self._made.items() if made[1] != name}
 
 
 async def whoami(cluster: Cluster) -> str:

@@ -38,6 +38,14 @@ class Sample:
     value: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class AlertingRule:
+    """What an alerting rule asks, and the labels that it gives its alerts, whatever its query says of them."""
+
+    query: str
+    labels: frozenset[str] = frozenset()
+
+
 class Prometheus(Protocol):
     """What can be asked of the configured servers; a name of "" means the first one."""
 
@@ -54,8 +62,8 @@ class Prometheus(Protocol):
         """The pending and firing alerts, as the server writes them."""
         ...
 
-    async def expression(self, name: str, alertname: str) -> str:
-        """The query of an alerting rule."""
+    async def rules(self, name: str, alertname: str) -> tuple[AlertingRule, ...]:
+        """The alerting rules of a name; none where the server has no such rule."""
         ...
 
 
@@ -89,13 +97,9 @@ class Servers:
         """The pending and firing alerts, as the server writes them."""
         return await self._named(name).ask(_alerts)
 
-    async def expression(self, name: str, alertname: str) -> str:
-        """The query of an alerting rule; of several with that name and different queries any that gives something."""
-        server = self._named(name)
-        queries = await server.ask(lambda connection: _queries(connection, alertname))
-        if not queries:
-            raise Stalled("RuleNotFound", f"{server.shown} has no alerting rule {alertname!r}")
-        return queries[0] if len(queries) == 1 else " or ".join(f"({query})" for query in queries)
+    async def rules(self, name: str, alertname: str) -> tuple[AlertingRule, ...]:
+        """The alerting rules of a name, each different query once; none where the server has no such rule."""
+        return await self._named(name).ask(lambda connection: _rules(connection, alertname))
 
     async def close(self) -> None:
         """Close all connections; nothing may be asked any more."""
@@ -161,17 +165,21 @@ def _alerts(connection: Connection) -> list[dict[str, Any]]:
     return found
 
 
-def _queries(connection: Connection, alertname: str) -> list[str]:
-    """The different queries of the alerting rules of one name."""
+def _rules(connection: Connection, alertname: str) -> tuple[AlertingRule, ...]:
+    """The different alerting rules of one name."""
     # Servers from before 2.46 and 2.53 ignore the last two, which only make the answer smaller.
     params = {"type": "alert", "rule_name[]": alertname, "exclude_alerts": "true"}
     data = connection.data("/api/v1/rules", params)
     try:
         rules = [rule for group in data["groups"] for rule in group["rules"]]
-        found = [str(rule["query"]) for rule in rules if rule["name"] == alertname and rule["type"] == "alerting"]
-    except (LookupError, TypeError) as cause:
+        found = [
+            AlertingRule(str(rule["query"]), frozenset(map(str, rule.get("labels") or ())))
+            for rule in rules
+            if rule["name"] == alertname and rule["type"] == "alerting"
+        ]
+    except (LookupError, TypeError, AttributeError) as cause:
         raise connection.strange() from cause
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def _samples(result: Any) -> tuple[Sample, ...]:

@@ -16,6 +16,7 @@ from incident_operator.api.schema import parse_duration
 from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.cluster.port import Cluster
+from incident_operator.engine import recalling
 from incident_operator.engine.calls import Caller
 from incident_operator.engine.intake import Intake, whoami
 from incident_operator.faults import Stalled
@@ -76,7 +77,9 @@ async def receiving(options: RunOptions, instance: str, metrics: Metrics) -> Any
     try:
         cluster = ClusterGateway(connection, instance=instance)
         configured = options.configuration.receiver
-        app = receiver.application(configured, intake(cluster, options, metrics), metrics.notification_received)
+        app = receiver.application(
+            configured, intake(cluster, options, metrics), metrics.notification_received, metrics.alerts_left_out
+        )
         try:
             server = await receiver.listen(configured, app)
         except OSError as cause:
@@ -104,6 +107,7 @@ def loops(
         every=SCOUT_EVERY,
         namespaces=options.namespaces,
         clock=clock,
+        recall=functools.partial(recalling.firing, cluster, options.namespaces, "Workload"),
         trivy_threshold=configured.trivy_threshold,
     )
     found: dict[str, Coroutine[Any, Any, None]] = {"scouts": scouts.run()}
@@ -112,6 +116,15 @@ def loops(
             ask: Callable[[], Awaitable[Any]] = functools.partial(servers.alerts, each.name)
             read = functools.partial(prometheus.read, server=each.name)
             every = parse_duration(each.poll_alerts)
-            poller = Poller(each.name, ask, read, takes, every=every, clock=clock)
+            poller = Poller(
+                each.name,
+                ask,
+                read,
+                takes,
+                every=every,
+                clock=clock,
+                recall=functools.partial(recalling.firing, cluster, options.namespaces, "Prometheus"),
+                left_out=functools.partial(metrics.alerts_left_out, "prometheus"),
+            )
             found[f"alerts of {each.name}"] = poller.run()
     return found

@@ -46,21 +46,26 @@ class Poller:
         *,
         every: timedelta,
         clock: Callable[[], datetime],
+        recall: Callable[[], Awaitable[Sequence[Signal]]],
+        left_out: Callable[[int], None] = lambda _: None,
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Know nothing yet."""
+        """Know nothing yet; ``recall`` tells what fires as far as was told before, ``left_out`` is told what is not."""
         self._server = server
         self._ask = ask
         self._read = read
         self._intake = intake
         self._every = every
         self._clock = clock
+        self._recall = recall
+        self._left_out = left_out
         self._elapsed = elapsed
-        self._told: dict[tuple[str, datetime], Signal] = {}
-        """What fires as far as was told, by fingerprint and since when."""
+        self._told: dict[tuple[str, datetime], Signal] | None = None
+        """What fires as far as was told, by fingerprint and since when; None: not recalled yet."""
         self._missed: dict[tuple[str, datetime], int] = {}
         self._all_at = float("-inf")
         self._is_down = False
+        self._unread = 0
 
     async def run(self) -> None:
         """Poll for ever; a failure is logged once, and told again when it is over."""
@@ -81,23 +86,39 @@ class Poller:
 
     async def once(self) -> None:
         """Ask once, and tell what is new and what is over; raises the fault if either could not be done."""
+        if self._told is None:
+            # What ends while nobody asks has ended all the same: its Incident must not wait for it for ever.
+            self._told = {(each.fingerprint, each.starts_at): each for each in await self._recalled()}
+        told = self._told
         notification = self._read(await self._ask())
+        self._count(notification.truncated)
         firing = {(each.fingerprint, each.starts_at): each for each in notification.signals}
         for key in firing:
             self._missed.pop(key, None)
         fires = {fingerprint for fingerprint, _ in firing}
-        gone = {key: self._missed.get(key, 0) + 1 for key in self._told if key[0] not in fires}
+        gone = {key: self._missed.get(key, 0) + 1 for key in told if key[0] not in fires}
         over = [
-            dataclasses.replace(self._told[key], ends_at=self._clock())
+            dataclasses.replace(told[key], ends_at=self._clock())
             for key, missed in gone.items()
             if missed >= GONE_POLLS
         ]
         now = self._elapsed()
         is_all = now - self._all_at >= AGAIN_SECONDS
-        new = [each for key, each in firing.items() if is_all or key not in self._told]
+        new = [each for key, each in firing.items() if is_all or key not in told]
         if new or over:
             await self._intake.take(Notification((*new, *over), notification.truncated))
         if is_all:
             self._all_at = now
         self._missed = {key: missed for key, missed in gone.items() if missed < GONE_POLLS}
-        self._told = {**{key: self._told[key] for key in self._missed}, **firing}
+        self._told = {**{key: told[key] for key in self._missed}, **firing}
+
+    async def _recalled(self) -> Sequence[Signal]:
+        """What this server was said to tell, when it was asked last."""
+        return [each for each in await self._recall() if each.group == self._server]
+
+    def _count(self, unread: int) -> None:
+        """Tell how many alerts of an answer could not be read; in the log when that changes."""
+        self._left_out(unread)
+        if unread > self._unread:
+            log.warning("Could not read some alerts", server=self._server, alerts=unread)
+        self._unread = unread

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -39,18 +39,20 @@ class Scouts:
         *,
         every: timedelta,
         clock: Callable[[], datetime],
+        recall: Callable[[], Awaitable[Sequence[Signal]]],
         namespaces: Sequence[str] = (),
         trivy_threshold: str | None = None,
     ) -> None:
-        """Know nothing yet; what is forgotten by a restart is found again under the same names."""
+        """Know nothing yet; ``recall`` tells what fires as far as was told before."""
         self._cluster = cluster
         self._intake = intake
         self._every = every
         self._clock = clock
         self._namespaces = namespaces
         self._threshold = trivy_threshold
-        self._told: dict[str, Signal] = {}
-        """What fires as far as was told, by fingerprint."""
+        self._recall = recall
+        self._told: dict[str, Signal] | None = None
+        """What fires as far as was told, by fingerprint; None: not recalled yet."""
         self._troubles: set[str] = set()
         self._room = asyncio.Semaphore(AT_ONCE)
 
@@ -69,19 +71,27 @@ class Scouts:
 
     async def look(self) -> None:
         """Look once, and tell what is new and what is over; raises the fault if that could not be done."""
+        if self._told is None:
+            # What ends while nobody looks has ended all the same: its Incident must not wait for it for ever.
+            self._told = {each.fingerprint: each for each in await self._recall()}
+        told = self._told
         found, unseen = await self._workloads()
-        reports = await self._reports()
+        reports, are_reports_seen = await self._reports_seen()
         firing = {each.fingerprint: each for each in (*found, *reports)}
         # Of a namespace that could not be looked at nothing is known, so nothing of it is over.
         over = [
             dataclasses.replace(each, ends_at=self._clock())
-            for print_, each in self._told.items()
+            for print_, each in told.items()
             if print_ not in firing and each.labels.get("namespace") not in unseen and each.source == "Workload"
         ]
-        new = [each for print_, each in firing.items() if not _is_known(each, self._told.get(print_))]
+        new = [each for print_, each in firing.items() if not _is_known(each, told.get(print_))]
         if new or over:
             await self._intake.take(Notification((*new, *over)))
-        kept = {print_: each for print_, each in self._told.items() if each.labels.get("namespace") in unseen}
+        kept = {
+            print_: each
+            for print_, each in told.items()
+            if each.labels.get("namespace") in unseen or (each.source == "Trivy" and not are_reports_seen)
+        }
         self._told = kept | firing
 
     async def _workloads(self) -> tuple[list[Signal], set[str]]:
@@ -130,6 +140,16 @@ class Scouts:
         self._troubles.discard(namespace)
         return [each for each in found if each is not None]
 
+    async def _reports_seen(self) -> tuple[list[Signal], bool]:
+        """What reports tell, and whether they could be looked at: that they could not keeps no workload from help."""
+        try:
+            found = await self._reports()
+        except Fault as fault:
+            self._trouble("reports", fault.message, said="Could not look at reports of vulnerabilities")
+            return [], False
+        self._troubles.discard("reports")
+        return found, True
+
     async def _reports(self) -> list[Signal]:
         """What Trivy Operator's reports tell, where it is there and a threshold is configured."""
         if self._threshold is None or resource(REPORT).group not in await self._cluster.groups():
@@ -147,11 +167,11 @@ class Scouts:
                 self._trouble(f"{each['metadata'].get('namespace')}/{each['metadata']['name']}", str(error))
         return [each for each in made if each is not None]
 
-    def _trouble(self, where: str, why: str) -> None:
+    def _trouble(self, where: str, why: str, said: str = "Could not look at annotated workloads") -> None:
         """Log what could not be seen, once until it can."""
         if where not in self._troubles:
             self._troubles.add(where)
-            log.warning("Could not look at annotated workloads", namespace=where, cause=why)
+            log.warning(said, namespace=where, cause=why)
 
 
 def _is_known(signal: Signal, told: Signal | None) -> bool:

@@ -32,6 +32,9 @@ SEVERITIES: Mapping[str, str] = {
     "sev-3": "SEV-3", "sev3": "SEV-3", "warning": "SEV-3", "medium": "SEV-3", "minor": "SEV-3",
     "sev-4": "SEV-4", "sev4": "SEV-4", "info": "SEV-4", "low": "SEV-4", "none": "SEV-4",
 }  # fmt: skip
+UNSURE = "SEV-2"
+"""What is assumed where nothing says how bad it is; unsure means higher."""
+MOST_OBJECT_NAME = 253
 TYPES = ("Security", "Outage", "Data", "Performance")
 MODES = ("Observe", "Propose", "Enforce")
 MOST_TARGETS = 32
@@ -57,6 +60,8 @@ class Meaning:
     """Kind and name; a ReplicaSet, or a Pod that a label names, stands for what owns it."""
     is_owner_meant: bool = False
     severity: str = ""
+    is_severity_unsure: bool = False
+    """Whether it gives a severity that is no word of ours: then the higher one counts."""
     type: str = ""
     mode: str = ""
     hold_for: str = ""
@@ -65,6 +70,8 @@ class Meaning:
     title: str = ""
     description: str = ""
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What else a person is to know."""
 
 
 class _Reading:
@@ -73,6 +80,7 @@ class _Reading:
     def __init__(self, signal: Signal) -> None:
         self.signal = signal
         self.problems: list[str] = []
+        self.notes: list[str] = []
 
     def word(self, key: str) -> str:
         """An annotation without the space around it."""
@@ -91,6 +99,7 @@ def read(signal: Signal) -> Meaning:
     """What a signal asks for, with what of it could not be understood."""
     reading = _Reading(signal)
     targets, is_owner_meant = _targets(reading)
+    severity, is_severity_unsure = _severity(reading)
     said = signal.annotations
     more = [said.get("description", "").strip(), said.get("runbook_url", "").strip()]
     return Meaning(
@@ -98,7 +107,8 @@ def read(signal: Signal) -> Meaning:
         runbook=runbook_named(reading.word("incident_runbook"), reading.problems, "annotation incident_runbook"),
         targets=targets,
         is_owner_meant=is_owner_meant,
-        severity=_severity(reading),
+        severity=severity,
+        is_severity_unsure=is_severity_unsure,
         type=reading.chosen("incident_type", TYPES),
         mode=reading.chosen("incident_mode", MODES),
         hold_for=_hold_for(reading),
@@ -106,6 +116,7 @@ def read(signal: Signal) -> Meaning:
         title=cut(" ".join(said.get("summary", "").split()), TITLE),
         description=cut("\n".join(each for each in more if each), DESCRIPTION),
         problems=tuple(reading.problems),
+        notes=tuple(reading.notes),
     )
 
 
@@ -114,7 +125,7 @@ def runbook_named(said: str, problems: list[str], where: str) -> Runbook | None:
     if not said:
         return None
     kind, slash, name = said.rpartition("/")
-    if re.fullmatch(DNS_SUBDOMAIN, name) and len(name) <= 253:  # noqa: PLR2004 - as names are
+    if re.fullmatch(DNS_SUBDOMAIN, name) and len(name) <= MOST_OBJECT_NAME:
         if not slash:
             return Runbook(name)
         if kind == "Runbook":
@@ -161,16 +172,17 @@ def _targets(reading: _Reading) -> tuple[tuple[tuple[str, str], ...], bool]:
     is_exported = not labels.get("namespace") and bool(labels.get("exported_namespace"))
     for label, kind in LABELLED.items():
         name = labels.get(f"exported_{label}" if is_exported else label, "")
-        if name and re.fullmatch(DNS_SUBDOMAIN, name):
+        if name and len(name) <= MOST_OBJECT_NAME and re.fullmatch(DNS_SUBDOMAIN, name):
             # Who is attacked is one pod: its fellows are not, as far as Falco has seen.
-            return ((kind, name),), kind in ("ReplicaSet", "Pod") and reading.signal.source != "Falco"
+            is_owner_meant = kind == "ReplicaSet" or (kind == "Pod" and reading.signal.source != "Falco")
+            return ((kind, name),), is_owner_meant
     return (), False
 
 
 def _target(said: str, reading: _Reading) -> tuple[str, str] | None:
     kind, slash, name = said.partition("/")
     found = KINDS.get(kind.lower())
-    if slash and found and re.fullmatch(DNS_SUBDOMAIN, name) and len(name) <= 253:  # noqa: PLR2004 - as names are
+    if slash and found and re.fullmatch(DNS_SUBDOMAIN, name) and len(name) <= MOST_OBJECT_NAME:
         return found, name
     kinds = ", ".join(sorted({each.lower() for each in KINDS.values()}))
     reading.problems.append(
@@ -180,15 +192,22 @@ def _target(said: str, reading: _Reading) -> tuple[str, str] | None:
     return None
 
 
-def _severity(reading: _Reading) -> str:
-    """The annotation, else the label; a label that is no word of ours says nothing."""
+def _severity(reading: _Reading) -> tuple[str, bool]:
+    """The annotation, else the label; and whether there is one that is no word of ours."""
     said = reading.word("incident_severity")
     if said:
         found = SEVERITIES.get(said.lower(), "")
         if not found:
             reading.problems.append(f"annotation incident_severity is {cut(said, 64)!r}; it may be SEV-1 to SEV-4")
-        return found
-    return SEVERITIES.get(reading.signal.labels.get("severity", "").strip().lower(), "")
+        return found, not found
+    label = reading.signal.labels.get("severity", "").strip()
+    found = SEVERITIES.get(label.lower(), "")
+    if label and not found:
+        reading.notes.append(
+            f"label severity is {cut(label, 64)!r}, which is no severity that is known here: it is taken for {UNSURE}, "
+            "or the runbook's if that is higher; say which is meant with the annotation incident_severity"
+        )
+    return found, bool(label) and not found
 
 
 def _hold_for(reading: _Reading) -> str:

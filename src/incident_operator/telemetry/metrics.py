@@ -80,6 +80,11 @@ class Metrics:
         self._notifications = self._counter(
             "notifications", "Messages to hooks, by what came of each.", ("sink", "outcome")
         )
+        self._left_out = self._counter(
+            "alerts_left_out",
+            "Alerts that a sender left out of a notification (truncatedAlerts), or a Prometheus told unreadably.",
+            ("source",),
+        )
         self._overdue = self._gauge(
             "incidents_overdue", "Open Incidents of which a clock of their severity is overdue.", ("clock", "severity")
         )
@@ -144,6 +149,10 @@ class Metrics:
     def notified(self, sink: str, outcome: str) -> None:
         """A hook of the configuration was told (``Delivered``), or why it was not."""
         self._notifications.labels(sink, outcome).inc()
+
+    def alerts_left_out(self, source: str, count: int) -> None:
+        """So many alerts were not there to be taken in."""
+        self._left_out.labels(source).inc(count)
 
     def overdue(self, found: Iterable[tuple[str, str]]) -> None:
         """Replace the counts of overdue Incidents: (clock, severity) of each."""

@@ -1,8 +1,8 @@
 """Takes alerts in over HTTP: ``/alerts`` for Alertmanager and Grafana, ``/falco`` for falcosidekick, and ``/sentry``.
 
 Alertmanager tries again after a 5xx or a broken connection, and never after a 4xx (alertmanager
-``notify/util.go``): so 2xx is said once the Incidents are in etcd, 5xx for whatever may go away, and 4xx
-for what no repetition makes better.
+``notify/util.go``): so 2xx is said once the Incidents are in etcd, 4xx to who may not send and for what is
+no notification, and 5xx for everything else: it may go away.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MOST_NAMED = 5
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 Said = Callable[[str, str, float], None]
 """Told of source, outcome and seconds of each request."""
+LeftOut = Callable[[str, int], None]
+"""Told of source and number of alerts that a sender has left out."""
 
 
 class Intake(Protocol):
@@ -56,13 +58,14 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
 class _Desk:
     """Answers requests."""
 
-    def __init__(self, configured: Receiver, intake: Intake, said: Said) -> None:
+    def __init__(self, configured: Receiver, intake: Intake, said: Said, left_out: LeftOut) -> None:
         self._token = Secret(configured.token_file) if configured.token_file else None
         self._sentry = Secret(configured.sentry_secret_file) if configured.sentry_secret_file else None
         self._is_mutual = bool(configured.tls and configured.tls.client_ca_file)
         self._known, self._strangers = Buckets(configured.per_second), Buckets(configured.per_second)
         self._intake = intake
         self._said = said
+        self._left_out = left_out
         self._room = asyncio.Semaphore(AT_ONCE)
         self._takes: set[asyncio.Task[Sequence[str]]] = set()
 
@@ -101,6 +104,7 @@ class _Desk:
             answer = web.json_response(told, headers=HEADERS)
             log.info("Took a notification in", source=source, alerts=len(notification.signals), incidents=len(found))
             if notification.truncated:
+                self._left_out(source, notification.truncated)
                 log.warning("The sender has left alerts out", source=source, alerts=notification.truncated)
         self._said(source, outcome, time.monotonic() - begun)
         return answer
@@ -159,7 +163,8 @@ class _Desk:
         except Fault as fault:
             names = ", ".join(dict.fromkeys(each.name for each in notification.signals[:MOST_NAMED]))
             log.error("Alerts have no Incident", alerts=names, reason=fault.reason, cause=fault.message)  # noqa: TRY400 - its cause is said
-            raise _Refusal(422, f"{fault.reason}: {fault.message}") from fault
+            # Not the sender's fault, and whatever it is may go away: a right, a quota, an admission policy.
+            raise _Refusal(503, f"{fault.reason}: {fault.message}", Retry_After="10") from fault
 
     async def _take(self, notification: Notification) -> Sequence[str]:
         async with self._room:
@@ -185,9 +190,11 @@ def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> w
     )
 
 
-def application(configured: Receiver, intake: Intake, said: Said) -> web.Application:
+def application(
+    configured: Receiver, intake: Intake, said: Said, left_out: LeftOut = lambda *_: None
+) -> web.Application:
     """The HTTP application."""
-    desk = _Desk(configured, intake, said)
+    desk = _Desk(configured, intake, said, left_out)
     app = web.Application(client_max_size=MOST_BYTES)
     app.router.add_post("/alerts", desk.alerts)
     app.router.add_post("/falco", desk.falco)

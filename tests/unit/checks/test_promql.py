@@ -14,7 +14,7 @@ from incident_operator.checks.lookback import lookback
 from incident_operator.checks.promql import PromQL
 from incident_operator.cluster.fake import FakeCluster
 from incident_operator.faults import Fault, Stalled, Waiting
-from incident_operator.monitoring.prometheus import Sample, Servers
+from incident_operator.monitoring.prometheus import AlertingRule, Sample, Servers
 from incident_operator.planning.plan import Finding, Verdict
 from unit.actions.objects import later
 
@@ -47,7 +47,7 @@ class Answering:
     async def alerts(self, name: str) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    async def expression(self, name: str, alertname: str) -> str:
+    async def rules(self, name: str, alertname: str) -> tuple[AlertingRule, ...]:
         raise NotImplementedError
 
 

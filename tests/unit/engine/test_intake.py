@@ -4,87 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from incident_operator.api import names
-from incident_operator.api.incident import IncidentSpec
-from incident_operator.cluster.fake import FakeCluster
-from incident_operator.engine.calls import Caller
-from incident_operator.engine.intake import Intake
 from incident_operator.faults import Conflict, Waiting
-from incident_operator.signals.signal import Notification, Signal
-
-AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
-ON_WEB = {"namespace": "shop", "deployment": "web"}
-
-
-def signal(name: str = "HighErrorRate", print_: str = "aa11", at: datetime = AT, **more: Any) -> Signal:
-    told = {"labels": ON_WEB, "annotations": {"incident_runbook": "errors"}, **more}
-    return Signal("Alertmanager", name, print_, at, **told)
-
-
-def ended(of: Signal, seconds: int = 60) -> Signal:
-    return Signal(
-        of.source, of.name, of.fingerprint, of.starts_at, of.starts_at + timedelta(seconds=seconds),
-        of.labels, of.annotations,
-    )  # fmt: skip
-
-
-def runbook(name: str = "errors", kind: str = "Runbook", **spec: Any) -> dict[str, Any]:
-    metadata = {"name": name} | ({"namespace": "shop"} if kind == "Runbook" else {})
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
-
-
-def owned(kind: str, name: str, owner_kind: str = "", owner: str = "", **metadata: Any) -> dict[str, Any]:
-    refs = [{"apiVersion": "apps/v1", "kind": owner_kind, "name": owner, "uid": "u", "controller": True}]
-    version = "v1" if kind == "Pod" else "apps/v1"
-    told = {"name": name, "namespace": "shop", **metadata} | ({"ownerReferences": refs} if owner else {})
-    return {"apiVersion": version, "kind": kind, "metadata": told, "spec": {"template": {"spec": {}}}}
-
-
-def namespace(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-
-
-class World:
-    """An intake on a cluster in memory."""
-
-    def __init__(self, *objects: dict[str, Any]) -> None:
-        self.cluster = FakeCluster(namespace("shop"), namespace("home"), *objects)
-        self.outcomes: list[tuple[str, str]] = []
-        self.intake = self.again()
-
-    def again(self) -> Intake:
-        """Another one, as after a restart or on the other replica."""
-
-        async def user() -> str:
-            return "system:serviceaccount:home:incident-operator"
-
-        caller = Caller(self.cluster, home="home")
-        return Intake(self.cluster, caller, user=user, said=lambda *said: self.outcomes.append(said))
-
-    async def take(self, *signals: Signal, intake: Intake | None = None) -> list[str]:
-        return list(await (intake or self.intake).take(Notification(signals)))
-
-    @property
-    def incidents(self) -> list[dict[str, Any]]:
-        return [each for (kind, _, _), each in sorted(self.cluster.objects.items()) if kind == "Incident"]
-
-    @property
-    def one(self) -> dict[str, Any]:
-        (found,) = self.incidents
-        IncidentSpec.model_validate(found["spec"])
-        return found
-
-    def close(self) -> None:
-        def change(each: dict[str, Any]) -> None:
-            each["status"] = {"phase": "Resolved"}
-
-        meta = self.one["metadata"]
-        self.cluster.edit("Incident", meta["namespace"], meta["name"], change)
+from incident_operator.signals.signal import Signal
+from unit.engine.alerted import AT, ON_WEB, World, ended, owned, runbook, signal
 
 
 async def test_an_alert_becomes_an_incident_that_says_where_it_comes_from() -> None:
@@ -247,3 +175,51 @@ async def test_an_incident_that_is_being_deleted_takes_no_firing_alert_in() -> N
     world.cluster.take("Incident", "shop", meta["name"])
     await world.take(signal())
     assert "deletionTimestamp" not in world.one["metadata"]
+
+
+async def test_of_a_pair_of_alertmanagers_the_end_that_one_tells_counts_whenever_each_says_it_began() -> None:
+    world = World(runbook())
+    later = signal(at=AT + timedelta(seconds=5))
+    await world.take(signal())
+    await world.take(later)
+    await world.take(ended(signal(), seconds=4))
+    assert "endsAt" not in world.one["spec"]["signals"][0], "that was an earlier firing"
+    await world.take(ended(signal(), seconds=60))
+    assert world.one["spec"]["signals"][0]["endsAt"] == "2026-11-24T03:01:00Z"
+
+
+async def test_a_replica_set_that_no_workload_owns_is_named_with_what_owns_it() -> None:
+    rollout = owned("ReplicaSet", "web-a", "Rollout", "web")
+    world = World(runbook(), owned("Pod", "web-1", "ReplicaSet", "web-a"), rollout)
+    await world.take(signal(labels={"namespace": "shop", "pod": "web-1"}))
+    assert "targets" not in world.one["spec"]
+    assert "ReplicaSet shop/web-a is owned by Rollout web" in world.one["spec"]["signals"][0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("severity", "runbooks", "counts"),
+    [("purple", "SEV-4", "SEV-2"), ("P1", "SEV-1", "SEV-1"), ("P1", None, "SEV-2"), ("info", "SEV-1", "SEV-4")],
+)
+async def test_a_severity_that_is_no_word_of_ours_is_the_higher_one_and_the_incident_says_so(
+    severity: str, runbooks: str | None, counts: str
+) -> None:
+    world = World(runbook(**({"severity": runbooks} if runbooks else {})))
+    await world.take(signal(labels={**ON_WEB, "severity": severity}))
+    assert world.one["spec"]["severity"] == counts
+    (told,) = world.one["spec"]["signals"]
+    assert "problem" not in told, "that would hold it up"
+    assert (repr(severity) in told.get("note", "")) is (severity != "info")
+
+
+async def test_alerts_that_were_left_out_are_told_on_the_incident() -> None:
+    world = World(runbook())
+    await world.take(signal(), truncated=3)
+    assert "3 alerts out (truncatedAlerts)" in world.one["spec"]["signals"][0]["note"]
+
+
+async def test_a_pod_is_walked_up_whatever_else_of_the_alert_is_not_understood() -> None:
+    world = World(runbook(), owned("ReplicaSet", "web-a", "Deployment", "web"))
+    labels = {"namespace": "shop", "replicaset": "web-a"}
+    await world.take(signal(labels=labels, annotations={"incident_mode": "Force"}))
+    assert world.one["spec"]["targets"] == [{"kind": "Deployment", "name": "web"}]
+    assert "incident_mode" in world.one["spec"]["signals"][0]["problem"]

@@ -11,7 +11,7 @@ import pytest
 
 from incident_operator.api.configuration import PrometheusServer
 from incident_operator.faults import Stalled, Waiting
-from incident_operator.monitoring.prometheus import Sample, Servers
+from incident_operator.monitoring.prometheus import AlertingRule, Sample, Servers
 from unit.monitoring.conftest import Configure
 from unit.monitoring.loopback import Answer, Loopback, error, success, vector
 
@@ -63,19 +63,23 @@ def rule(name: str, query: str, kind: str = "alerting") -> dict[str, str]:
     return {"name": name, "query": query, "type": kind}
 
 
-async def test_the_expression_of_an_alert_is_that_of_its_rules(world: Loopback, configure: Configure) -> None:
+async def test_the_rules_of_an_alert_are_told_with_the_labels_that_they_set(
+    world: Loopback, configure: Configure
+) -> None:
     servers = configure()
     one = {"rules": [rule("Down", "up == 0"), rule("Other", "1")]}
     two = {"rules": [rule("Down", "up == 0"), rule("Down", "x", "recording")]}
     world.answers = [success({"groups": [one, two]})]
-    assert await servers.expression("", "Down") == "up == 0", "the same query twice is one"
+    assert await servers.rules("", "Down") == (AlertingRule("up == 0"),), "the same rule twice is one"
     assert world.asked[0].path == "/api/v1/rules"
     assert world.asked[0].params["type"] == "alert"
-    world.answers = [success({"groups": [one, {"rules": [rule("Down", "probe == 0")]}]})]
-    assert await servers.expression("", "Down") == "(up == 0) or (probe == 0)"
-    with pytest.raises(Stalled, match="Prometheus main has no alerting rule 'Up'") as caught:
-        await servers.expression("", "Up")
-    assert caught.value.reason == "RuleNotFound"
+    other = {**rule("Down", "probe == 0"), "labels": {"severity": "critical"}}
+    world.answers = [success({"groups": [one, {"rules": [other]}]})]
+    assert await servers.rules("", "Down") == (
+        AlertingRule("up == 0"),
+        AlertingRule("probe == 0", frozenset({"severity"})),
+    )
+    assert await servers.rules("", "Up") == ()
 
 
 async def test_servers_are_asked_by_name_and_the_first_where_none_is_given(world: Loopback) -> None:
@@ -131,7 +135,7 @@ async def test_another_answer_than_prometheus_one_asks_for_the_configuration(
 async def test_garbage_is_no_answer(world: Loopback, configure: Configure, body: bytes) -> None:
     world.answers = [Answer(200, body)]
     servers = configure()
-    for asking in (servers.query("", "up"), servers.alerts(""), servers.expression("", "A")):
+    for asking in (servers.query("", "up"), servers.alerts(""), servers.rules("", "A")):
         with pytest.raises(Waiting, match="not of Prometheus' API") as caught:
             await asking
         assert caught.value.reason == "PrometheusUnavailable"

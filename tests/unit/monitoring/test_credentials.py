@@ -37,7 +37,7 @@ def basic(path: Path) -> dict[str, object]:
 async def test_a_bearer_token_is_sent_with_every_question(world: Loopback, configure: Configure, secret: Path) -> None:
     servers = configure(bearerTokenFile=secret)
     await servers.query("", "up")
-    for asking in (servers.alerts(""), servers.expression("", "A")):
+    for asking in (servers.alerts(""), servers.rules("", "A")):
         with pytest.raises(Fault):
             await asking
     assert [asked.headers["Authorization"] for asked in world.asked] == [f"Bearer {SECRET}"] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +12,10 @@ import pytest
 
 from incident_operator.api import names
 from incident_operator.cluster.fake import FakeCluster
-from incident_operator.faults import Waiting
+from incident_operator.engine import recalling
+from incident_operator.engine.calls import Caller
+from incident_operator.engine.intake import Intake
+from incident_operator.faults import Stalled, Waiting
 from incident_operator.operator.polling import Poller
 from incident_operator.operator.scouts import Scouts
 from incident_operator.signals import prometheus
@@ -53,8 +58,22 @@ def stuck(*, is_stuck: bool = True, **annotations: str) -> dict[str, Any]:
     }
 
 
-def scouts(cluster: FakeCluster, taken: Taken, **more: Any) -> Scouts:
-    return Scouts(cluster, taken, every=timedelta(seconds=30), clock=lambda: NOW, **more)
+def scouts(cluster: FakeCluster, taken: Any, **more: Any) -> Scouts:
+    recall = functools.partial(recalling.firing, cluster, (), "Workload")
+    return Scouts(cluster, taken, every=timedelta(seconds=30), clock=lambda: NOW, recall=recall, **more)
+
+
+def intake(cluster: FakeCluster) -> Intake:
+    async def user() -> str:
+        return "operator"
+
+    return Intake(cluster, Caller(cluster, home="shop"), user=user)
+
+
+def signals(cluster: FakeCluster) -> list[dict[str, Any]]:
+    """Those of the one Incident."""
+    (found,) = [each for (kind, _, _), each in cluster.objects.items() if kind == "Incident"]
+    return list(found["spec"]["signals"])
 
 
 ASKS = {names.ON_ROLLOUT_FAILURE: "undo"}
@@ -79,6 +98,40 @@ async def test_workloads_that_do_not_ask_are_not_read() -> None:
     await scouts(cluster, taken).look()
     assert taken.told() == []
     assert set(read) == {"list"}
+
+
+async def test_a_trouble_that_ends_while_the_operator_is_away_is_over_for_its_incident() -> None:
+    cluster = FakeCluster(stuck(**ASKS))
+    await scouts(cluster, intake(cluster)).look()
+    assert "endsAt" not in signals(cluster)[0]
+    await scouts(cluster, intake(cluster)).look()
+    assert "endsAt" not in signals(cluster)[0], "it is still stuck"
+    cluster.put(stuck(is_stuck=False, **ASKS))
+    await scouts(cluster, intake(cluster)).look()
+    assert signals(cluster)[0]["endsAt"] == "2026-11-24T04:00:00Z"
+
+
+async def test_what_was_told_cannot_be_recalled_while_the_api_server_is_away_and_is_then() -> None:
+    cluster, taken = FakeCluster(stuck(**ASKS)), Taken()
+    await scouts(cluster, intake(cluster)).look()
+    cluster.put(stuck(is_stuck=False, **ASKS))
+    looks = scouts(cluster, taken)
+    cluster.fail(Waiting("Away", "no answer"), of=lambda call: call.ref.kind == "Incident")
+    with pytest.raises(Waiting):
+        await looks.look()
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", False)]
+
+
+async def test_reports_that_cannot_be_listed_keep_no_workload_from_being_told() -> None:
+    cluster, taken = FakeCluster(stuck(**ASKS), groups=[TRIVY]), Taken()
+    cluster.fail(Stalled("Forbidden", "no right"), of=lambda call: call.ref.kind == "VulnerabilityReport", lasting=True)
+    looks = scouts(cluster, taken, trivy_threshold="High")
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", True)]
+    cluster.put(stuck(is_stuck=False, **ASKS))
+    await looks.look()
+    assert taken.told() == [("RolloutFailed", False)]
 
 
 async def test_a_responder_that_may_not_read_is_no_end_of_what_was_told() -> None:
@@ -135,7 +188,12 @@ class Polled:
         self.answer: list[dict[str, Any]] = []
         self.fault: Waiting | None = None
         self.seconds = 0.0
-        self.taken = Taken()
+        self.taken: Any = Taken()
+        self.told_before: list[Signal] = []
+        self.left_out: list[int] = []
+
+        async def recall() -> list[Signal]:
+            return self.told_before
 
         async def ask() -> list[dict[str, Any]]:
             if self.fault is not None:
@@ -145,6 +203,7 @@ class Polled:
         self.poller = Poller(
             "main", ask, lambda found: prometheus.read(found, server="main"), self.taken,
             every=timedelta(seconds=15), clock=lambda: NOW, elapsed=lambda: self.seconds,
+            recall=recall, left_out=self.left_out.append,
         )  # fmt: skip
 
     async def poll(self, *alerts: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -197,3 +256,22 @@ async def test_what_could_not_be_taken_in_is_told_again() -> None:
         await polled.poll(alert())
     polled.taken.fault = None
     assert await polled.poll(alert()) == [("Slow", True)]
+
+
+async def test_an_alert_that_ends_while_the_operator_is_away_is_over_for_its_incident() -> None:
+    cluster, before, after = FakeCluster(), Polled(), Polled()
+    before.taken = before.poller._intake = intake(cluster)
+    before.answer = [alert(), alert("Other")]
+    await before.poller.once()
+    told = sorted(await recalling.firing(cluster, (), "Prometheus"), key=lambda each: each.name, reverse=True)
+    assert [(each.name, each.group) for each in told] == [("Slow", "main"), ("Other", "main")]
+    after.told_before = [*told, dataclasses.replace(told[0], name="Else", fingerprint="ee", group="second")]
+    assert await after.poll(alert("Other")) == [("Other", True)]
+    assert await after.poll(alert("Other")) == [("Slow", False)], "and nothing of the server that was not asked"
+
+
+async def test_alerts_that_cannot_be_read_are_counted() -> None:
+    polled = Polled()
+    assert await polled.poll({**alert(), "activeAt": "x"}, alert("Fine")) == [("Fine", True)]
+    assert await polled.poll(alert("Fine")) == []
+    assert polled.left_out == [1, 0]

@@ -35,6 +35,8 @@ def read(labels: dict[str, str] | None = None, source: Any = "Alertmanager", **a
         ({"job_name": "dump-1"}, (("Job", "dump-1"),), False),
         ({"exported_namespace": "shop", "exported_pod": "web-1", "pod": "ksm"}, (("Pod", "web-1"),), True),
         ({"pod": "not a name!"}, (), False),
+        ({"deployment": "d" * 254}, (), False),
+        ({"deployment": "d" * 253}, (("Deployment", "d" * 253),), False),
     ],
 )
 def test_the_target_falls_back_to_the_usual_labels(labels: dict[str, str], found: Any, is_owner: bool) -> None:
@@ -85,11 +87,16 @@ def test_two_namespaces_that_differ_are_no_guess() -> None:
     assert read({"namespace": "Bad Name"}).namespace == ""
 
 
-def test_the_annotation_comes_before_the_label_and_an_unknown_label_says_nothing() -> None:
+def test_the_annotation_comes_before_the_label_and_an_unknown_label_is_unsure_which_is_no_reason_to_wait() -> None:
     assert read({"severity": "critical"}).severity == "SEV-1"
     assert read({"severity": "critical"}, incident_severity="SEV-3").severity == "SEV-3"
-    assert read({"severity": "purple"}).severity == ""
-    assert read({"severity": "purple"}).problems == ()
+    assert not read({"severity": "purple"}, incident_severity="SEV-3").is_severity_unsure
+    assert not read().is_severity_unsure
+    # Unsure means higher: were it taken for no word at all, a runbook's SEV-4 would count.
+    unsure = read({"severity": "purple"})
+    assert (unsure.severity, unsure.is_severity_unsure, unsure.problems) == ("", True, ())
+    assert "'purple'" in unsure.notes[0]
+    assert read(incident_severity="SEV-9").is_severity_unsure
 
 
 def test_runbooks_by_name_and_kind() -> None:
@@ -111,6 +118,7 @@ def test_whatever_it_says_only_names_come_of_it(labels: dict[str, str], annotati
     meaning = vocabulary.read(signal(labels, **annotations))
     for _, name in meaning.targets:
         assert name.strip("abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
+        assert len(name) <= 253
     assert meaning.namespace.strip("abcdefghijklmnopqrstuvwxyz0123456789-") == ""
     assert meaning.mode in ("", *vocabulary.MODES)
     assert len(meaning.title) <= 200

@@ -7,6 +7,7 @@ EXPECTED = {
     "alert_requests": ("source", "outcome"),
     "alert_request_seconds": ("source",),
     "notifications": ("sink", "outcome"),
+    "alerts_left_out": ("source",),
     "incidents_overdue": ("clock", "severity"),
     "incidents": ("namespace", "severity", "phase"),
     "steps": ("action", "outcome"),

@@ -70,11 +70,17 @@ class Desk:
         self.configured = Receiver(listen="127.0.0.1:0", **told)
         self.intake = Taking()
         self.said: list[tuple[str, str]] = []
+        self.left_out: list[tuple[str, int]] = []
         self.server: Server | None = None
         self.session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        app = receiver.application(self.configured, self.intake, lambda *said: self.said.append(said[:2]))
+        app = receiver.application(
+            self.configured,
+            self.intake,
+            lambda *said: self.said.append(said[:2]),
+            lambda *left: self.left_out.append(left),
+        )
         self.server = await receiver.listen(self.configured, app)
         self.session = aiohttp.ClientSession()
         return self
@@ -110,8 +116,9 @@ async def test_an_alert_is_answered_with_its_incident_once_it_is_there(desk: Des
     ("fault", "status"),
     [
         (Waiting("ApiServerAway", "no answer"), 503),
-        (Refused("Forbidden", "not here"), 422),
-        (Stalled("Forbidden", "not here"), 422),
+        (Refused("Forbidden", "exceeded quota"), 503),
+        (Stalled("Forbidden", "the operator lacks a right"), 503),
+        (Stalled("Invalid", "denied by an admission policy"), 503),
         (KeyError("sesame"), 500),
     ],
 )
@@ -200,6 +207,15 @@ async def test_what_is_no_notification_is_refused_by_the_field(desk: Desk) -> No
     async with desk.session.get(desk.server.url + "/alerts", headers=TOKEN) as answer:
         assert answer.status == 405
     assert desk.intake.taken == []
+
+
+async def test_alerts_that_were_left_out_are_counted_and_told_to_the_intake(desk: Desk) -> None:
+    assert (await desk.send())[0] == 200
+    assert desk.left_out == []
+    _, text, _ = await desk.send(body=json.dumps({**PAYLOAD, "truncatedAlerts": 7}).encode())
+    assert json.loads(text)["truncated"] == 7
+    assert desk.left_out == [("alerts", 7)]
+    assert [each.truncated for each in desk.intake.taken] == [0, 7]
 
 
 async def test_a_body_in_pieces_is_bounded_as_well(desk: Desk) -> None:

@@ -46,6 +46,10 @@ def broken(desk: Desk, **more: Any) -> Application:
 async def test_a_tier_that_fails_says_which_gate_and_what_it_saw_and_is_told_once(*, restarting: bool) -> None:
     desk = Desk()
     app = broken(desk)
+    while app.ready != "GateFailed":
+        await app.look()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    assert desk.told, "by the very look that came to it"
     for _ in range(LONG):
         await app.look()
         if restarting and app.ready == "GateFailed" and app.status.get("escalated"):

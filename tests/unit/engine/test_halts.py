@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from incident_operator.api.configuration import Configuration
+from incident_operator.engine.clockwork import Clockwork
 from unit.engine.test_recovery import plan_of
 from unit.engine.tiered import Application
 
@@ -30,12 +32,26 @@ class Desk:
         return [each for each in self.told if each[1]["reason"] == reason]
 
 
+class Watched(Application):
+    """One whose escalation has somebody to tell."""
+
+    desk: Desk
+
+    def restart(self) -> None:
+        super().restart()
+        self.engine._clockwork = Clockwork(Configuration(), self.desk, lambda: self.now)
+
+
+def watched(desk: Desk, **given: Any) -> Watched:
+    return type("Watching", (Watched,), {"desk": desk})(**given)  # restart is called while it is made
+
+
 def broken(desk: Desk, **more: Any) -> Application:
     """Its api answers 500; the pager is to be told."""
     plan = {"tiers": plan_of(timeout="30s", gates=[GATE])}
     escalation = [{"after": "15m", "hook": "pager"}]
     given = {"escalation": escalation, "severity": "SEV-4", **more}
-    app = Application(recovery={"planRef": {"name": "shop"}}, plan=plan, hooks=desk, more=given)
+    app = watched(desk, recovery={"planRef": {"name": "shop"}}, plan=plan, more=given)
     app.fake.network.answers["shop", "api"] = (500, 3)
     for name in ("api-0", "api-1"):
         app.fake.network.logs[name, "api"] = f"error: password={SECRET}\n"
@@ -90,7 +106,7 @@ async def test_any_halt_is_told_and_where_no_hook_is_named_nobody_is() -> None:
     for escalation, count in (([{"after": "15m", "hook": "pager"}], 1), ([], 0)):
         desk = Desk()
         more = {"escalation": escalation, "severity": "SEV-4"}
-        app = Application(recovery={"planRef": {"name": "nowhere"}}, hooks=desk, more=more)
+        app = watched(desk, recovery={"planRef": {"name": "nowhere"}}, more=more)
         await app.look(5)
         assert app.ready == "PlanNotFound"
         assert [told["text"].partition(": there is no RecoveryPlan nowhere")[0] for _, told in desk.told] == [

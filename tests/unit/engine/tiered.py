@@ -10,10 +10,8 @@ from typing import Any
 
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.api import names
-from incident_operator.api.configuration import Configuration
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cluster.fake import FakeCluster
-from incident_operator.engine.clockwork import Clockwork, Posts
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
@@ -38,8 +36,6 @@ class Application:
     broken: set[str] = dataclasses.field(default_factory=set)
     """Workloads whose pods do not get ready."""
     replicas: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    hooks: Posts | None = None
-    """Who is told, where somebody is to be."""
 
     def __post_init__(self) -> None:
         self.now = SINCE
@@ -72,7 +68,6 @@ class Application:
             settings=EngineSettings(),
             clock=lambda: self.now,
             metrics=Metrics(),
-            clockwork=None if self.hooks is None else Clockwork(Configuration(), self.hooks, lambda: self.now),
         )
 
     async def look(self, times: int = 1, *, restarting: bool = False) -> None:

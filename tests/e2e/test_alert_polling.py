@@ -104,3 +104,13 @@ def test_an_alert_that_is_polled_begins_an_incident_and_its_end_resolves_it(
     assert triage["users"] == "42", "as this Prometheus counts them"
     silence(shop, prometheus)
     ends(shop, incident)
+
+
+def test_an_alert_that_ends_while_the_operator_is_down_resolves_its_incident_when_it_is_back(
+    shop: Namespace, prometheus: Running, operator: OperatorProcess
+) -> None:
+    incident = firing(shop)
+    operator.kill()
+    silence(shop, prometheus)
+    operator.start()
+    ends(shop, incident)

@@ -88,8 +88,7 @@ def sender(lab_kubeconfig: Path, namespace: Namespace, tmp_path: Path) -> Iterat
     runbook = {"apiVersion": "incident-operator.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "less"}}
     namespace.apply(plain("web", replicas=3), {**runbook, "spec": {"remediation": [LESS]}})
     yield made
-    all_of_them = f"/apis/incident-operator.dev/v1alpha1/namespaces/{namespace.name}/incidents"
-    namespace.kubectl("delete", "--raw", all_of_them)  # in one request: there may be a thousand
+    namespace("delete", "incidents.incident-operator.dev", "--all", "--wait=false")
     eventually(lambda: not made.incidents, within=240, what="all Incidents to be gone")
     assert made.operator.stop() == 0
     text = made.operator.log.read_text()

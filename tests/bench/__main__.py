@@ -1,6 +1,7 @@
 """``make bench``: how fast, how much, how idle; everything of one run side by side, with ratios.
 
-It judges nothing: it prints what was wanted beside what was measured, and writes build/bench.json.
+It prints what was wanted beside what was measured, and writes build/bench.json. How fast a machine is fails nothing; an
+alert that was lost or became two Incidents does.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ def main() -> None:
     out.write_text(json.dumps(found, indent=2) + "\n")
     print(report.table(found))
     print(f"\nwritten to {out.relative_to(ROOT)}")
+    if "alerts" in found and (wrong := alerts.lapses(found["alerts"])):
+        sys.exit(f"bench: {'; '.join(wrong)}")
 
 
 main()

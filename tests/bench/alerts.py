@@ -15,7 +15,7 @@ import aiohttp
 
 from bench.contenders import PORT, floor_one, namespace, operator
 from bench.measures import percentiles
-from bench.world import CONNECTIONS, World, incidents
+from bench.world import CONNECTIONS, INCIDENT, World, incidents, policies
 
 RECEIVER = PORT + 1
 BLOCKS = 4
@@ -118,23 +118,53 @@ class Alerts:
                 yield space, posts
 
     async def _single(self, repeat: int) -> dict[str, Any]:
-        """One after the other: webhook sent to NetworkPolicy seen, beside a client's own two writes, in turns."""
-        world, took = self._world, {"floor": list[float](), "recorded": list[float](), "operator": list[float]()}
+        """One after the other: webhook sent to NetworkPolicy seen, in turns with a client that makes writes itself.
+
+        That client makes two of its own (floor), and once more just those of the operator (its writes).
+        """
+        world = self._world
+        took: dict[str, list[float]] = {who: [] for who in ("floor", "its writes", "recorded", "operator")}
         names = [f"one-{number}" for number in range(WARM + repeat)]
         async with (
             self._listening("alerts-single", names) as (space, posts),
             namespace(world, self._kubectl, "alerts-floor") as bare,
             world.watching(bare),
         ):
+            pattern = await self._pattern(space)
             size = -(-repeat // BLOCKS)
             for at in range(0, len(names), size):
                 block = names[at : at + size]
                 took["floor"] += [await floor_one(world, bare, f"floor-{name}") for name in block]
+                took["its writes"] += [await self._in_a_row(bare, pattern, name) for name in block]
                 for name in block:
                     recorded, contained = await self._answered(posts, space, name)
                     took["recorded"].append(recorded)
                     took["operator"].append(contained)
         return {who: percentiles(each[WARM:]) for who, each in took.items()}
+
+    async def _pattern(self, space: str) -> tuple[Any, Any]:
+        """The Incident of the first alert and its NetworkPolicy, as the operator has written them."""
+        (incident,) = (await self._world.request("GET", incidents(space)))["items"]
+        (policy,) = (await self._world.request("GET", policies(space)))["items"]
+        kinds = {**KIND, "kind": "Incident"}, {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+        return {**incident, **kinds[0]}, {**policy, **kinds[1]}
+
+    async def _in_a_row(self, space: str, pattern: tuple[Any, Any], name: str) -> float:
+        """The operator's writes by a client that knows them: Incident, intent, policy; milliseconds until it is seen.
+
+        The Incident has its finalizer from the beginning, so that is no write of its own.
+        """
+        old = pattern[0]["metadata"]["name"]
+        incident, policy = (_again(each, {old: name, "first": name}) for each in pattern)
+        status = incident.pop("status")
+        begun = time.perf_counter()
+        made = await self._world.post(incidents(space), incident)
+        said = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "status": status}
+        path = f"{incidents(space)}/{name}/status"
+        await self._world.request("PATCH", path, said, "application/merge-patch+json")
+        await self._world.post(policies(space), policy)
+        await self._world.until(lambda: name in self._world.policy_at, 20, f"the policy of {name}")
+        return (self._world.policy_at[name] - begun) * 1000
 
     async def _answered(self, posts: Sender, space: str, name: str) -> tuple[float, float]:
         """Milliseconds until the webhook is answered, which is when its Incident is in etcd, and until the policy."""
@@ -184,3 +214,29 @@ class Alerts:
         """Incidents but for the first one, which nobody counts."""
         found = (await self._world.request("GET", incidents(space)))["items"]
         return [each for each in found if each["spec"]["targets"][0]["name"] != "first"]
+
+
+def _again(thing: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A thing as it was first written, about something else."""
+    text = json.dumps(thing)
+    for old, new in names.items():
+        text = text.replace(f'"{old}', f'"{new}').replace(f"-{old}", f"-{new}").replace(f"/{old}", f"/{new}")
+    made: dict[str, Any] = json.loads(text)
+    kept = ("name", "labels", "annotations", "finalizers")
+    made["metadata"] = {key: made["metadata"][key] for key in kept if key in made["metadata"]}
+    new = next(iter(names.values()))
+    made["metadata"]["name"] = new
+    if thing["kind"] == "NetworkPolicy":
+        made["metadata"]["labels"][INCIDENT] = new
+    return made
+
+
+def lapses(found: dict[str, Any]) -> list[str]:
+    """What may never happen to an alert, whatever the machine: that it is lost, or becomes two Incidents."""
+    burst, same = found["burst"], found["same"]
+    said = {
+        f"{burst['lost']} of {burst['alerts']} different alerts were lost": burst["lost"],
+        f"{burst['doubled']} of {burst['alerts']} different alerts were doubled": burst["doubled"],
+        f"one alert, {same['posts']} times, became {same['incidents']} Incidents": same["incidents"] != 1,
+    }
+    return [text for text, is_so in said.items() if is_so]

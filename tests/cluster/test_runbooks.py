@@ -251,17 +251,17 @@ def test_a_rollback_says_why_it_believes_in_its_revision_and_triage_who_is_affec
     assert any("its rollout" in note for note in change["notes"]), change["notes"]
 
 
-def test_clocks_that_are_overdue_are_a_condition_until_somebody_takes_it_on_and_hooks_are_told(
+def test_clocks_that_are_overdue_are_a_condition_until_somebody_takes_it_on_and_hooks_are_told_of_halts_too(
     namespace: Namespace, lab_kubeconfig: Path, tmp_path: Path, hook: Hook
 ) -> None:
     (tmp_path / "url").write_text(hook.url)
     config = tmp_path / "config.yaml"
-    told = {
+    given = {
         "receiver": {"listen": "127.0.0.1:0"},
         "clocks": {"SEV-2": {"acknowledge": "1s"}},
         "hooks": [{"name": "pager", "urlFile": str(tmp_path / "url")}],
     }
-    config.write_text(json.dumps(told))
+    config.write_text(json.dumps(given))
     log = tmp_path / "operator.log"
     operator = OperatorProcess(lab_kubeconfig, namespace.name, log, "--config", str(config))
     operator.start()
@@ -270,12 +270,18 @@ def test_clocks_that_are_overdue_are_a_condition_until_somebody_takes_it_on_and_
         namespace.apply(runbook(remediation=[LESS], escalation=[{"after": "2s", "hook": "pager"}]))
         namespace.apply(follows())
         says(namespace, "follows", "Overdue", "AcknowledgeOverdue")
-        eventually(lambda: hook.told, within=20, what="the hook to be told")
-        assert hook.told[0]["incident"]["name"] == "follows"
-        eventually(lambda: namespace.incident("follows")["status"].get("escalated") == [0], within=20, what="a record")
+        told = lambda: namespace.incident("follows")["status"].get("escalated", [])  # noqa: E731
+        eventually(lambda: set(told()) == {"acknowledge", "0"}, within=20, what="the hook to be told of both")
+        assert [each["reason"] for each in hook.told] == ["AcknowledgeOverdue", "Escalation"]
+        assert {each["incident"]["name"] for each in hook.told} == {"follows"}
         patch(namespace, "follows", {"acknowledgedBy": "alice"})
         eventually(lambda: "Overdue" not in namespace.conditions("follows"), within=20, what="the condition to go")
-        assert len(hook.told) == 1
+        halts = {**LESS, "name": "halts", "onFailure": "Halt"}
+        patch(namespace, "follows", {"remediation": [halts]})
+        says(namespace, "follows", "Stalled", "TimedOut")
+        eventually(lambda: len(hook.told) == 3, within=20, what="who has taken it on to be told that it halted")
+        assert (hook.told[2]["reason"], "step halts: " in hook.told[2]["text"]) == ("Halted", True)
+        assert "requested-at" in hook.told[2]["text"]
         assert hook.url not in log.read_text()
     finally:
         namespace("delete", "incident", "follows", "--ignore-not-found", "--timeout=30s")

@@ -72,13 +72,19 @@ def post(alertmanager: Running, *alerts: Alert) -> None:
 def requests(alertmanager: Running) -> tuple[int, int]:
     """How many requests an Alertmanager has made to the operator, and how many of them failed."""
     _, body = alertmanager.ask("/metrics")
+    failed = _count(body, "alertmanager_notification_requests_failed_total")
+    return _count(body, "alertmanager_notification_requests_total"), failed
 
-    def count(name: str) -> int:
-        found = re.search(rf'^{name}{{integration="webhook"}} (\d+)', body.decode(), re.MULTILINE)
-        return int(found[1]) if found else 0
 
-    failed = count("alertmanager_notification_requests_failed_total")
-    return count("alertmanager_notification_requests_total"), failed
+def given_up(alertmanager: Running) -> int:
+    """How many notifications an Alertmanager has given up on, after however many requests."""
+    return _count(alertmanager.ask("/metrics")[1], "alertmanager_notifications_failed_total")
+
+
+def _count(metrics: bytes, name: str) -> int:
+    """The sum of a counter over whatever else its labels tell apart."""
+    found = re.findall(rf'^{name}{{[^}}]*integration="webhook"[^}}]*}} (\d+)', metrics.decode(), re.MULTILINE)
+    return sum(map(int, found))
 
 
 def waiting(namespace: Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The CRDs of VolumeSnapshot, Velero and CloudNativePG: their own, from their Go modules, else small ones of ours."""
+"""The CRDs of other projects that tests need: their own, from their Go modules, else small ones of ours."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ MODULES = {
         "github.com/cloudnative-pg/cloudnative-pg@v1.26.0",
         ("config/crd/bases/postgresql.cnpg.io_clusters.yaml", "config/crd/bases/postgresql.cnpg.io_backups.yaml"),
     ),
+    "trivy": (
+        "github.com/aquasecurity/trivy-operator@v0.28.0",
+        ("deploy/helm/crds/aquasecurity.github.io_vulnerabilityreports.yaml",),
+    ),
 }
 
 
@@ -45,6 +49,6 @@ def files(name: str) -> tuple[Path, ...]:
     return (OURS / f"{name}.yaml",)
 
 
-def flags() -> list[str]:
-    """Arguments of kubectl for all of them."""
-    return [part for name in MODULES for path in files(name) for part in ("-f", str(path))]
+def flags(*names: str) -> list[str]:
+    """Arguments of kubectl for some of them, or all."""
+    return [part for name in names or MODULES for path in files(name) for part in ("-f", str(path))]

@@ -55,7 +55,7 @@ class RunbookRef(Model):
 
 
 class Escalation(Model):
-    """Whom to tell when nobody has taken the Incident on."""
+    """Whom to tell when nobody has taken the Incident on; the first is also told of overdue clocks and of halts."""
 
     after: Duration
     """How long after it was detected, like `15m`."""

@@ -394,7 +394,7 @@ asked last to go on (RFC 3339, UTC)."""
     """Names what the spec asks for: alerts that come and go, and other words for people, do not change it."""
     overdue: Annotated[list[Word], Field(max_length=8)] | None = None
     """The clocks of its severity that were said to be overdue."""
-    escalated: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)] | None = None
-    """Which of its escalations were made, by their place in the list."""
+    escalated: Annotated[list[Word], Field(max_length=32)] | None = None
+    """What its hooks were told: escalations by their place in the list, clocks that are overdue, the last halt."""
     last_handled_request: Word | None = None
     """The annotation incident-operator.dev/requested-at as it was last acted on."""

@@ -15,7 +15,8 @@ from incident_operator.demo.view import Status, condition
 from incident_operator.lab.faults import LabError
 
 EVERY_SECONDS = 0.01
-ALERT = "HighErrorRate"
+ALERT, HELD = "HighErrorRate", "2 s"
+"""The rule of the demo."""
 BAD = 500
 
 
@@ -32,9 +33,12 @@ class Moment(NamedTuple):
 class Course:
     """Follows one alert through everybody's own words: client, Prometheus, Alertmanager and API server."""
 
-    def __init__(self, api: Api, monitoring: Monitoring, client: Client) -> None:
-        """Remember what the Deployment is like before."""
+    def __init__(
+        self, api: Api, monitoring: Monitoring, client: Client, *, alert: str = ALERT, held: str = HELD
+    ) -> None:
+        """Follow the alert of this name, whose rule must be true for as long as ``held`` says."""
         self._api, self._monitoring, self._client = api, monitoring, client
+        self._alert, self._held = alert, held
         space = monitoring.namespace
         self._incidents = f"/apis/incident-operator.dev/v1alpha1/namespaces/{space}/incidents"
         self._deployment = f"/apis/apps/v1/namespaces/{space}/deployments/api"
@@ -48,7 +52,7 @@ class Course:
             Moment("answered", "a client is answered 500 for the first time", "", self._answered),
             Moment("scraped", "Prometheus scrapes it", "scrape", self._scraped),
             Moment("pending", "the rule is true", "evaluation", self._alert_since),
-            Moment("firing", "it has been true for 2 s: the alert fires", "for", self._firing),
+            Moment("firing", f"it has been true for {self._held}: the alert fires", "for", self._firing),
             Moment("received", "Alertmanager has it", "sending", self._received),
             Moment("sent", "Alertmanager posts it to the operator", "group wait", self._sent),
             Moment("created", "the Incident is there", "operator: to Incident", self._created),
@@ -104,12 +108,12 @@ class Course:
 
     def _alert_since(self, *states: str) -> float | None:
         for each in self._monitoring.prometheus_says("alerts")["alerts"]:
-            if each["labels"]["alertname"] == ALERT and (not states or each["state"] in states):
+            if each["labels"]["alertname"] == self._alert and (not states or each["state"] in states):
                 return _seconds(each["activeAt"])
         return None
 
     def _firing(self) -> float | None:
-        found = self._monitoring.query(f'ALERTS{{alertname="{ALERT}",alertstate="firing"}}[5m]')
+        found = self._monitoring.query(f'ALERTS{{alertname="{self._alert}",alertstate="firing"}}[5m]')
         return min((float(at) for series in found for at, _ in series["values"]), default=None)
 
     def _received(self) -> float | None:

@@ -54,14 +54,25 @@ class Monitoring:
 
     def start(self) -> None:
         """Start both; wait until Prometheus knows the Alertmanager and has scraped the application."""
-        self.alertmanager = start_alertmanager(self.folder / "alertmanager", route(self.receiver, self.token))
+        self.alertmanager = start_alertmanager(self.folder / "alertmanager", self.route())
         self._started.append(self.alertmanager)
-        rules = {"rules.yaml": shipped(RULES).read_text()}
-        self.prometheus = start_prometheus(self.folder / "prometheus", self._scrapes(), rules)
+        self.prometheus = start_prometheus(self.folder / "prometheus", self._scrapes(), {"rules.yaml": self.rules()})
         self._started.append(self.prometheus)
-        self.configuration.write_text(configuration(self.receiver, self.token, self.prometheus.url))
+        self.configuration.write_text(self.operator())
         wait_for(lambda: self.prometheus_says("alertmanagers")["activeAlertmanagers"], 30, "Prometheus to begin")
         wait_for(lambda: self.query("up == 1"), 30, "Prometheus to scrape the application; see its /targets")
+
+    def rules(self) -> str:
+        """The rules that Prometheus loads."""
+        return shipped(RULES).read_text()
+
+    def route(self) -> str:
+        """Alertmanager's configuration."""
+        return route(self.receiver, self.token)
+
+    def operator(self) -> str:
+        """The operator's configuration; Prometheus runs by then."""
+        return configuration(self.receiver, self.token, self.prometheus.url)
 
     def _scrapes(self) -> str:
         files = {name: str(self.folder / file) for name, file in zip(("ca", "cert", "key"), CREDENTIALS, strict=True)}
@@ -71,7 +82,10 @@ class Monitoring:
             "metrics_path": f"/api/v1/namespaces/{self.namespace}/services/http:api:http/proxy/metrics",
             "tls_config": {f"{name}_file": file for name, file in files.items()},
             "static_configs": [
-                {"targets": [self._server], "labels": {"namespace": self.namespace, "deployment": "api"}}
+                {
+                    "targets": [self._server],
+                    "labels": {"namespace": self.namespace, "deployment": "api", "service": "api"},
+                }
             ],
         }
         told = {

@@ -154,7 +154,7 @@ class Engine:
             await self._retrying(case, fault)
             raise
         case.memory.faults = 0
-        return again
+        return again if self._clockwork is None else resting.soonest(again, self._clockwork.halted(case))
 
     def _left_unsaved(self, key: Key) -> Manifest | None:
         """The Incident as a look left it whose results are still to be written: were it changed since, that fails."""

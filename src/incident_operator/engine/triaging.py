@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from incident_operator.engine.case import Case
 from incident_operator.engine.changes import Historian
 from incident_operator.engine.settings import stamp_of
 from incident_operator.faults import Fault
-from incident_operator.monitoring.prometheus import Prometheus
+from incident_operator.monitoring.prometheus import Prometheus, Sample
 from incident_operator.planning.blast import Survey
 from incident_operator.planning.changes import WITHIN, Ranked, ranked
 from incident_operator.planning.impact import affected, reason_for
@@ -98,10 +99,16 @@ class Triager:
         except Fault as fault:
             unknown.append(f"users: {fault.message}")
             return ""
-        if len(found) != 1:
-            unknown.append(f"users: the query gave {len(found)} values, wanted one")
-            return ""
-        return f"{found[0].value:g}"[:MOST_USERS]
+        return _count(found, unknown)
+
+
+def _count(found: Sequence[Sample], unknown: list[str]) -> str:
+    """The one number that a query gave, in full; nothing where it gave something else."""
+    if len(found) == 1 and math.isfinite(found[0].value):
+        return f"{found[0].value:.15g}"[:MOST_USERS]
+    gave = f"{found[0].value:g}, which is no number of users" if len(found) == 1 else f"{len(found)} values, wanted one"
+    unknown.append(f"users: the query gave {gave}")
+    return ""
 
 
 async def _around(reader: Reader, targets: Sequence[Ref], survey: Survey, unknown: list[str]) -> tuple[str, ...]:

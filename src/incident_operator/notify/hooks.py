@@ -7,7 +7,8 @@ there keeps its name and its meaning::
       "version": "1",
       "key": "0c4b…",                        the same whenever the same thing is told again, and the
                                              header Idempotency-Key: by it a receiver drops doubles
-      "reason": "Escalation",                UpperCamelCase, stable
+      "reason": "Escalation",                UpperCamelCase, stable; also Halted, AcknowledgeOverdue,
+                                             ContainOverdue, UpdateOverdue, ResolveOverdue
       "text": "nobody has …",                for people, at most 2048 characters
       "time": "2026-11-23T14:42:00Z",        when it was told
       "incident": {

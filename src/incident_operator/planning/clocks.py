@@ -45,6 +45,23 @@ class Escalation:
     hook: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Telling:
+    """Something that a hook is to be told once."""
+
+    name: str
+    """What it is on record by: the place of an escalation, a clock, or a halt."""
+    hook: str
+    reason: str
+    """UpperCamelCase, stable; that of the message."""
+    about: str
+    """What is told, for the timeline: the hook was told that ..."""
+    text: str
+    """What is told, for the hook."""
+    key: str
+    """Names it among all that is told of the Incident: the same thing has the same, in any process."""
+
+
 def instant(text: str | None) -> datetime | None:
     """The instant that an RFC 3339 text names, in UTC; None if it names none."""
     try:
@@ -96,14 +113,60 @@ def escalations_due(
     *,
     detected: datetime,
     acknowledged: bool,
-    done: Collection[int],
+    done: Collection[str],
     now: datetime,
-) -> tuple[int, ...]:
-    """The places of the escalations to make now: each once, and none once a person has taken it on."""
+    more: str = "",
+) -> tuple[Telling, ...]:
+    """The escalations to make now: each once, and none once a person has taken it on; ``more`` is told with each."""
     if acknowledged:
         return ()
     passed = now - detected
-    return tuple(place for place, each in enumerate(escalations) if place not in done and each.after <= passed)
+    return tuple(
+        Telling(
+            str(place),
+            each.hook,
+            "Escalation",
+            "nobody has taken it on",
+            _joined(f"nobody has taken it on {spoken(each.after)} after it was detected", more),
+            f"{place}/{each.hook}",
+        )
+        for place, each in enumerate(escalations)
+        if str(place) not in done and each.after <= passed
+    )
+
+
+def overdue_tellings(
+    escalations: Sequence[Escalation], running: Iterable[Due], *, done: Collection[str], now: datetime, more: str = ""
+) -> tuple[Telling, ...]:
+    """What the first hook is told of clocks that are overdue, whoever has taken it on: each once while it is."""
+    hook = first_hook(escalations)
+    return tuple(
+        Telling(
+            due.clock,
+            hook,
+            f"{due.clock.capitalize()}Overdue",
+            f"{due.clock} is overdue",
+            _joined(overdue_message([due], now), more),
+            f"{due.clock}/{due.at:%Y-%m-%dT%H:%M:%SZ}/{hook}",
+        )
+        for due in running
+        if hook and due.is_over and due.clock not in done
+    )
+
+
+def halt_telling(
+    escalations: Sequence[Escalation], name: str, text: str, *, done: Collection[str]
+) -> tuple[Telling, ...]:
+    """What the first hook is told of a halt, which is on record by its name: once."""
+    hook = first_hook(escalations)
+    if not hook or name in done:
+        return ()
+    return (Telling(name, hook, "Halted", "it has halted and needs a person", text, f"{name}/{hook}"),)
+
+
+def first_hook(escalations: Sequence[Escalation]) -> str:
+    """Whom to tell of what cannot wait: the hook that is told soonest; empty where nobody is to be told."""
+    return min(escalations, key=lambda each: each.after).hook if escalations else ""
 
 
 def escalations_later(
@@ -111,13 +174,13 @@ def escalations_later(
     *,
     detected: datetime,
     acknowledged: bool,
-    done: Collection[int],
+    done: Collection[str],
     now: datetime,
 ) -> tuple[datetime, ...]:
     """When those will be due that are not yet."""
     if acknowledged:
         return ()
-    left = [each.after for place, each in enumerate(escalations) if place not in done]
+    left = [each.after for place, each in enumerate(escalations) if str(place) not in done]
     return tuple(detected + after for after in left if now - detected < after <= LONGEST)
 
 
@@ -149,6 +212,10 @@ def spoken(span: timedelta) -> str:
         return f"{minutes}m"
     large, small = (f"{days}d", f"{hours % 24}h") if days else (f"{hours}h", f"{minutes % 60}m")
     return large if small[:-1] == "0" else f"{large} {small}"
+
+
+def _joined(*texts: str) -> str:
+    return "; ".join(text for text in texts if text)
 
 
 def _time(at: datetime, now: datetime) -> str:

@@ -134,8 +134,8 @@ class Record:
     """How many alerts it was made from, and how many of them fire."""
     overdue: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The clocks that are overdue, each with what is said about it; known after a restart by name only."""
-    escalated: tuple[int, ...] = ()
-    """The escalations that were made, by their place."""
+    escalated: tuple[str, ...] = ()
+    """What hooks were told: escalations by their place, clocks, and the last halt."""
     account: str = ""
     """The ServiceAccount that the plan is carried out as."""
     policy: PolicyRecord | None = None

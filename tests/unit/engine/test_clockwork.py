@@ -4,110 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from incident_operator.api.configuration import Configuration, Hook
-from incident_operator.cluster.fake import FakeCluster
-from incident_operator.engine import wishes
-from incident_operator.engine.case import Case, Memory
-from incident_operator.engine.clockwork import FORGOTTEN, LOOK, MOST_SECONDS, Clockwork, Looked
+from incident_operator.api.configuration import Hook
+from incident_operator.engine.clockwork import FORGOTTEN, LOOK, MOST_SECONDS, Looked
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Stalled, Waiting
 from incident_operator.notify.hooks import Hooks
 from incident_operator.planning.record import Moment, Record
-
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-BEGUN = datetime(2026, 11, 23, 14, 15, tzinfo=UTC)
-PLAN = [{"after": "15m", "hook": "pager"}, {"after": "1h", "hook": "manager"}]
-AWAY = Waiting("HookUnavailable", "hook pager answered 503")
-
-
-@dataclasses.dataclass
-class Desk:
-    """Stands in for the hooks: keeps what it is told, and fails as told."""
-
-    told: list[tuple[str, Mapping[str, Any]]] = dataclasses.field(default_factory=list)
-    faults: list[Exception] = dataclasses.field(default_factory=list)
-    gate: asyncio.Event | None = None
-
-    async def post(self, name: str, message: Mapping[str, Any]) -> None:
-        self.told.append((name, message))
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.faults:
-            raise self.faults.pop(0)
-
-
-class World:
-    """One Incident whose record is what was saved, two clocks, and who is woken."""
-
-    def __init__(self, **spec: Any) -> None:
-        self.passed = self.set_back = timedelta(0)
-        self.woken: list[Key] = []
-        self.desk = Desk()
-        meta = {"name": "slow", "namespace": "shop", "uid": "uid-1", "creationTimestamp": "2026-11-23T14:15:00Z"}
-        given = {"title": "5xx on web", "type": "Outage", "severity": "SEV-1", "escalation": PLAN, **spec}
-        self.incident = {"metadata": meta, "spec": given}
-        self.record = Record(timers={"detected": "2026-11-23T14:15:00Z"}, id="INC-1", plan_hash="h")
-        self.restart()
-
-    def restart(self) -> None:
-        """A new process knows only what is on record."""
-        self.clockwork = Clockwork(
-            Configuration(),
-            self.desk,
-            lambda: BEGUN + self.passed - self.set_back,
-            self.woken.append,
-            elapsed=lambda: 1e6 + self.passed.total_seconds(),
-        )
-        self.record = dataclasses.replace(self.record, overdue=dict.fromkeys(self.record.overdue, ""))
-
-    def look(self, after: timedelta | None = None, *, is_saved: bool = True) -> Looked:
-        """One look; what it makes of the record is kept only if it says that there is news."""
-        self.passed = self.passed if after is None else after
-        cluster, clock = FakeCluster(), lambda: BEGUN + self.passed
-        wished, memory = wishes.read(self.incident), Memory("uid-1")
-        case = Case(cluster, self.incident, self.record, wished, cluster, memory, clock, lambda _: None)
-        looked = self.clockwork.look(case)
-        self.news = case.news
-        if looked.is_news and is_saved:
-            self.record = case.record
-        self.seen = case.record
-        return looked
-
-    async def answered(self) -> None:
-        """Until all that is being told has ended."""
-        await asyncio.gather(*(post.task for post in self.clockwork._posts.values()), return_exceptions=True)
-
-    async def go_on(self, after: timedelta) -> Looked:
-        """A look, and another when the hooks have answered, as there is when they wake it."""
-        first = self.look(after)
-        await self.answered()
-        return self.look() if first.again == LOOK else first
-
-    @property
-    def reasons(self) -> list[str]:
-        return [each.reason for each in self.record.timeline]
-
-    @property
-    def hooks(self) -> list[str]:
-        return [name for name, _ in self.desk.told]
+from unit.engine.clocked import AWAY, HOUR, MINUTE, PLAN, World
 
 
 @pytest.fixture
 async def world() -> World:
+    """With every clock of the highest severity, and two hooks to tell."""
     return World()
 
 
-async def test_a_clock_that_runs_out_is_on_record_in_the_timeline_and_an_event_once(world: World) -> None:
+@pytest.fixture
+async def calm() -> World:
+    """With no clock, so that all that is told is that nobody has taken it on."""
+    return World(severity="SEV-4")
+
+
+async def test_a_clock_that_runs_out_is_on_record_in_the_timeline_and_an_event_once() -> None:
+    world = World(escalation=[])
     assert world.look(4 * MINUTE) == Looked(is_news=False, again=MINUTE)
-    assert world.look(6 * MINUTE) == Looked(is_news=True, again=9 * MINUTE)
+    assert world.look(6 * MINUTE) == Looked(is_news=True, again=9 * MINUTE)  # for the next clock
     assert world.record.overdue == {"acknowledge": "acknowledge was due 2026-11-23 14:20 UTC"}
     (said,) = world.record.timeline
     assert said == Moment(
@@ -199,12 +127,14 @@ async def test_judging_needs_no_case() -> None:
 
 
 async def test_a_hook_is_told_when_its_time_has_come_and_the_incident_is_woken(world: World) -> None:
+    world.record = dataclasses.replace(world.record, overdue={"acknowledge": ""}, escalated=("acknowledge", "contain"))
     assert world.look(14 * MINUTE).again == MINUTE
+    world.record = dataclasses.replace(world.record, overdue={"acknowledge": "", "contain": ""})
     assert world.look(15 * MINUTE).again == LOOK
     await world.answered()
     assert world.woken == [Key("shop", "slow")]
     assert world.look() == Looked(is_news=True, again=15 * MINUTE)
-    assert world.record.escalated == (0,)
+    assert world.record.escalated == ("acknowledge", "contain", "0")
     assert world.record.timeline[-1].message == "hook pager was told that nobody has taken it on"
     assert world.record.timeline[-1].event
     ((hook, told),) = world.desk.told
@@ -217,49 +147,48 @@ async def test_a_hook_is_told_when_its_time_has_come_and_the_incident_is_woken(w
     assert (incident["id"], incident["phase"], incident["title"]) == ("INC-1", "Containment", "5xx on web")
 
 
-async def test_each_escalation_is_made_once_also_by_a_new_process(world: World) -> None:
+async def test_each_escalation_is_made_once_also_by_a_new_process(calm: World) -> None:
     for after in (15 * MINUTE, 16 * MINUTE, HOUR, 2 * HOUR):
-        await world.go_on(after)
-        world.restart()
-    assert world.hooks == ["pager", "manager"]
-    assert world.record.escalated == (0, 1)
-    assert world.reasons.count("Escalated") == 2
+        await calm.go_on(after)
+        calm.restart()
+    assert calm.hooks == ["pager", "manager"]
+    assert calm.record.escalated == ("0", "1")
+    assert calm.reasons.count("Escalated") == 2
 
 
-async def test_what_it_waits_for_is_told_with_it(world: World) -> None:
-    world.record = dataclasses.replace(world.record, outcome="Halted", message="the rollout does not come up")
-    await world.go_on(15 * MINUTE)
-    assert world.desk.told[0][1]["text"].endswith("; the rollout does not come up")
-    assert world.desk.told[0][1]["incident"]["phase"] == "Halted"
+async def test_what_it_waits_for_is_told_with_it(calm: World) -> None:
+    calm.record = dataclasses.replace(calm.record, outcome="Waiting", message="a plan waits for an approval")
+    await calm.go_on(15 * MINUTE)
+    assert calm.desk.told[0][1]["text"].endswith("; a plan waits for an approval")
 
 
 @pytest.mark.parametrize("how", ["spec", "record"])
-async def test_nobody_is_told_once_a_person_has_taken_it_on(world: World, how: str) -> None:
-    await world.go_on(15 * MINUTE)
+async def test_nobody_is_told_once_a_person_has_taken_it_on(calm: World, how: str) -> None:
+    await calm.go_on(15 * MINUTE)
     if how == "spec":
-        world.incident["spec"]["acknowledgedBy"] = "ada"
+        calm.incident["spec"]["acknowledgedBy"] = "ada"
     else:
-        world.record = world.record.timed("acknowledged", "2026-11-23T14:50:00Z")
-    await world.go_on(2 * HOUR)
-    assert world.hooks == ["pager"]
+        calm.record = calm.record.timed("acknowledged", "2026-11-23T14:50:00Z")
+    await calm.go_on(2 * HOUR)
+    assert calm.hooks == ["pager"]
 
 
 async def test_a_hook_that_does_not_answer_keeps_nobody_waiting_and_is_let_go_when_it_is_taken_on(
-    world: World,
+    calm: World,
 ) -> None:
-    world.desk.gate = asyncio.Event()
-    assert world.look(15 * MINUTE).again == LOOK
+    calm.desk.gate = asyncio.Event()
+    assert calm.look(15 * MINUTE).again == LOOK
     for _ in range(3):
         await asyncio.sleep(0)
-        assert world.look() == Looked(is_news=False, again=LOOK)
-    assert world.hooks == ["pager"]
-    (task,) = (post.task for post in world.clockwork._posts.values())
-    world.incident["spec"]["acknowledgedBy"] = "ada"
-    assert world.look().is_news
+        assert calm.look() == Looked(is_news=False, again=LOOK)
+    assert calm.hooks == ["pager"]
+    (task,) = (post.task for post in calm.clockwork._posts.values())
+    calm.incident["spec"]["acknowledgedBy"] = "ada"
+    assert calm.look() == Looked(is_news=False, again=None)
     await asyncio.wait([task])
     assert task.cancelled()
-    assert world.woken == []
-    assert world.record.escalated == ()
+    assert calm.woken == []
+    assert calm.record.escalated == ()
 
 
 async def test_a_hook_that_is_away_is_told_again_less_and_less_often_and_that_is_said_once() -> None:
@@ -279,13 +208,13 @@ async def test_a_hook_that_is_away_is_told_again_less_and_less_often_and_that_is
     assert len({told["key"] for _, told in world.desk.told}) == 1
 
 
-async def test_a_hook_may_say_when_to_come_back(world: World) -> None:
-    world.desk.faults = [Waiting("HookUnavailable", "hook pager answered 429", delay=timedelta(seconds=90))]
-    assert (await world.go_on(15 * MINUTE)).again == timedelta(seconds=90)
-    world.look(15 * MINUTE + timedelta(seconds=89))
-    assert world.hooks == ["pager"]
-    await world.go_on(15 * MINUTE + timedelta(seconds=90))
-    assert world.hooks == ["pager", "pager"]
+async def test_a_hook_may_say_when_to_come_back(calm: World) -> None:
+    calm.desk.faults = [Waiting("HookUnavailable", "hook pager answered 429", delay=timedelta(seconds=90))]
+    assert (await calm.go_on(15 * MINUTE)).again == timedelta(seconds=90)
+    calm.look(15 * MINUTE + timedelta(seconds=89))
+    assert calm.hooks == ["pager"]
+    await calm.go_on(15 * MINUTE + timedelta(seconds=90))
+    assert calm.hooks == ["pager", "pager"]
 
 
 @pytest.mark.parametrize(
@@ -297,85 +226,84 @@ async def test_a_hook_may_say_when_to_come_back(world: World) -> None:
     ],
 )
 async def test_a_hook_that_says_no_is_told_of_at_once_and_tried_now_and_then(
-    world: World, fault: Exception, said: str
+    calm: World, fault: Exception, said: str
 ) -> None:
-    world.desk.faults = [fault, fault]
-    looked = await world.go_on(15 * MINUTE)
+    calm.desk.faults = [fault, fault]
+    looked = await calm.go_on(15 * MINUTE)
     assert looked == Looked(is_news=True, again=timedelta(seconds=MOST_SECONDS))
-    assert world.record.timeline[-1].message == said
-    world.restart()
-    assert not (await world.go_on(16 * MINUTE)).is_news, "it was said by the process before"
-    await world.go_on(22 * MINUTE)
-    assert world.record.escalated == (0,), "and goes on when it was put right"
+    assert calm.record.timeline[-1].message == said
+    calm.restart()
+    assert not (await calm.go_on(16 * MINUTE)).is_news, "it was said by the process before"
+    await calm.go_on(22 * MINUTE)
+    assert calm.record.escalated == ("0",), "and goes on when it was put right"
 
 
-async def test_one_hook_that_fails_keeps_no_other_from_being_told(world: World) -> None:
-    world.desk.faults = [AWAY]
-    await world.go_on(HOUR)
-    assert world.hooks == ["pager", "manager"]
-    assert world.record.escalated == (1,)
-    await world.go_on(HOUR + 3 * timedelta(seconds=1))
-    assert world.record.escalated == (1, 0)
+async def test_one_hook_that_fails_keeps_no_other_from_being_told(calm: World) -> None:
+    calm.desk.faults = [AWAY]
+    await calm.go_on(HOUR)
+    assert calm.hooks == ["pager", "manager"]
+    assert calm.record.escalated == ("1",)
+    await calm.go_on(HOUR + 3 * timedelta(seconds=1))
+    assert calm.record.escalated == ("1", "0")
 
 
 async def test_one_that_was_told_and_not_saved_is_put_on_record_by_the_next_look_and_not_told_again(
-    world: World,
+    calm: World,
 ) -> None:
-    world.look(15 * MINUTE)
-    await world.answered()
-    assert world.look(is_saved=False).is_news
-    assert world.record.escalated == ()
-    assert world.look().is_news
-    assert (world.record.escalated, world.hooks) == ((0,), ["pager"])
-    world.look()
-    assert world.clockwork._posts == {}
+    calm.look(15 * MINUTE)
+    await calm.answered()
+    assert calm.look(is_saved=False).is_news
+    assert calm.record.escalated == ()
+    assert calm.look().is_news
+    assert (calm.record.escalated, calm.hooks) == (("0",), ["pager"])
+    calm.look()
+    assert calm.clockwork._posts == {}
 
 
-async def test_one_that_was_told_by_a_process_that_ended_then_is_told_again_under_the_same_key(world: World) -> None:
-    world.look(15 * MINUTE)
-    await world.answered()
-    await world.clockwork.close()
-    world.restart()
-    await world.go_on(20 * MINUTE)
-    first, second = (told for _, told in world.desk.told)
+async def test_one_that_was_told_by_a_process_that_ended_then_is_told_again_under_the_same_key(calm: World) -> None:
+    calm.look(15 * MINUTE)
+    await calm.answered()
+    await calm.clockwork.close()
+    calm.restart()
+    await calm.go_on(20 * MINUTE)
+    first, second = (told for _, told in calm.desk.told)
     assert first["key"] == second["key"]
-    assert first["text"] != second["text"]
 
 
-async def test_closing_ends_what_is_being_told(world: World) -> None:
-    world.desk.gate = asyncio.Event()
-    world.look(HOUR)
-    tasks = [post.task for post in world.clockwork._posts.values()]
+async def test_closing_ends_what_is_being_told(calm: World) -> None:
+    calm.desk.gate = asyncio.Event()
+    calm.look(HOUR)
+    tasks = [post.task for post in calm.clockwork._posts.values()]
     await asyncio.sleep(0)
-    await world.clockwork.close()
+    await calm.clockwork.close()
     assert len(tasks) == 2
     assert all(task.cancelled() for task in tasks)
 
 
-async def test_what_became_of_an_incident_that_is_gone_is_forgotten(world: World) -> None:
-    world.look(15 * MINUTE)
-    await world.answered()
+async def test_what_became_of_an_incident_that_is_gone_is_forgotten(calm: World) -> None:
+    calm.look(15 * MINUTE)
+    await calm.answered()
     gone = World()
-    gone.clockwork, gone.incident["metadata"]["uid"] = world.clockwork, "uid-2"
-    world.passed = gone.passed = 15 * MINUTE + FORGOTTEN / 2
+    gone.clockwork, gone.incident["metadata"]["uid"] = calm.clockwork, "uid-2"
+    calm.passed = gone.passed = 15 * MINUTE + FORGOTTEN / 2
     gone.look()
-    assert ("uid-1", 0) in world.clockwork._posts
-    world.passed = gone.passed = 16 * MINUTE + FORGOTTEN
+    assert ("uid-1", "0") in calm.clockwork._posts
+    calm.passed = gone.passed = 16 * MINUTE + FORGOTTEN
     gone.look()
-    assert ("uid-1", 0) not in world.clockwork._posts
+    assert ("uid-1", "0") not in calm.clockwork._posts
     await gone.answered()
 
 
-async def test_a_clock_that_is_set_back_does_not_put_off_the_next_try(world: World) -> None:
-    world.desk.faults = [AWAY]
-    await world.go_on(50 * MINUTE)
-    world.set_back = 30 * MINUTE
-    assert world.look().again == timedelta(seconds=2)
-    await world.go_on(50 * MINUTE + timedelta(seconds=2))
-    assert world.record.escalated == (0,)
+async def test_a_clock_that_is_set_back_does_not_put_off_the_next_try(calm: World) -> None:
+    calm.desk.faults = [AWAY]
+    await calm.go_on(50 * MINUTE)
+    calm.set_back = 30 * MINUTE
+    assert calm.look().again == timedelta(seconds=2)
+    await calm.go_on(50 * MINUTE + timedelta(seconds=2))
+    assert calm.record.escalated == ("0",)
 
 
-async def test_a_real_hook_is_told_and_a_fault_of_it_is_on_record(world: World, tmp_path: Path) -> None:
+async def test_a_real_hook_is_told_and_a_fault_of_it_is_on_record(calm: World, tmp_path: Path) -> None:
     got: list[tuple[str, Any]] = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -388,12 +316,12 @@ async def test_a_real_hook_is_told_and_a_fault_of_it_is_on_record(world: World, 
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     (tmp_path / "url").write_text(f"http://127.0.0.1:{runner.addresses[0][1]}/s3cr3t")
-    world.desk = Hooks([Hook(name="pager", url_file=tmp_path / "url")])  # type: ignore[assignment]
-    world.restart()
-    await world.go_on(15 * MINUTE)
-    assert world.record.timeline[-1].message == "hook pager answered 403; is what its tokenFile holds right?"
-    await world.go_on(21 * MINUTE)
+    calm.desk = Hooks([Hook(name="pager", url_file=tmp_path / "url")])  # type: ignore[assignment]
+    calm.restart()
+    await calm.go_on(15 * MINUTE)
+    assert calm.record.timeline[-1].message == "hook pager answered 403; is what its tokenFile holds right?"
+    await calm.go_on(21 * MINUTE)
     await runner.cleanup()
-    assert world.record.escalated == (0,)
+    assert calm.record.escalated == ("0",)
     assert [key for key, _ in got] == [got[0][1]["key"]] * 2
-    assert "s3cr3t" not in repr(world.record)
+    assert "s3cr3t" not in repr(calm.record)

@@ -155,18 +155,44 @@ def test_what_was_overdue_and_is_met_by_now_is_overdue_no_more() -> None:
     assert clocks.unmet(late, {}, is_over=True) == {}
 
 
-def due_now(after: timedelta, *, acknowledged: bool = False, done: tuple[int, ...] = ()) -> tuple[int, ...]:
+def due_now(after: timedelta, *, acknowledged: bool = False, done: tuple[str, ...] = ()) -> tuple[str, ...]:
     now = DETECTED + after
-    return clocks.escalations_due(PLAN, detected=DETECTED, acknowledged=acknowledged, done=done, now=now)
+    due = clocks.escalations_due(PLAN, detected=DETECTED, acknowledged=acknowledged, done=done, now=now)
+    return tuple(f"{each.name} {each.hook}" for each in due)
 
 
 def test_each_escalation_is_due_after_its_time_until_it_is_done_or_taken_on() -> None:
     assert due_now(14 * MINUTE) == ()
-    assert due_now(15 * MINUTE) == (0,)
-    assert due_now(2 * HOUR) == (0, 1)
-    assert due_now(2 * HOUR, done=(0,)) == (1,)
-    assert due_now(2 * HOUR, done=(1, 0)) == ()
+    assert due_now(15 * MINUTE) == ("0 pager",)
+    assert due_now(2 * HOUR) == ("0 pager", "1 manager")
+    assert due_now(2 * HOUR, done=("0",)) == ("1 manager",)
+    assert due_now(2 * HOUR, done=("1", "0")) == ()
     assert due_now(2 * HOUR, acknowledged=True) == ()
+
+
+def overdue(after: timedelta, *, done: tuple[str, ...] = (), plan: tuple[Escalation, ...] = PLAN) -> list[str]:
+    found = clocks.overdue_tellings(plan, running(after=after), done=done, now=DETECTED + after, more="halted")
+    return [f"{each.hook}: {each.reason}: {each.text}" for each in found]
+
+
+def test_the_hook_that_is_told_soonest_is_told_of_each_clock_once_while_it_is_overdue() -> None:
+    assert overdue(4 * MINUTE) == []
+    assert overdue(6 * MINUTE) == ["pager: AcknowledgeOverdue: acknowledge: 1m over (due 14:20 UTC); halted"]
+    assert overdue(16 * MINUTE, done=("acknowledge",)) == [
+        "pager: ContainOverdue: contain: 1m over (due 14:30 UTC); halted"
+    ]
+    assert [each.split(":")[0] for each in overdue(6 * MINUTE, plan=PLAN[::-1])] == ["pager"], "whatever their order"
+    assert overdue(5 * HOUR, plan=()) == [], "there is nobody to tell"
+
+
+def test_silence_after_silence_is_another_thing_to_tell() -> None:
+    def key(said_after: timedelta, now: timedelta) -> str:
+        silent = [due for due in running(after=now, said_after=said_after) if due.clock == "update"]
+        (found,) = clocks.overdue_tellings(PLAN, silent, done=(), now=DETECTED + now)
+        return found.key
+
+    assert key(timedelta(0), 31 * MINUTE) == key(timedelta(0), 45 * MINUTE)
+    assert key(timedelta(0), 31 * MINUTE) != key(50 * MINUTE, 90 * MINUTE)
 
 
 def test_an_escalation_of_the_far_future_is_never_due_and_does_no_harm() -> None:
@@ -177,7 +203,7 @@ def test_an_escalation_of_the_far_future_is_never_due_and_does_no_harm() -> None
 
 
 def test_the_next_look_is_when_the_first_thing_changes_by_itself() -> None:
-    def look(after: timedelta, *, acknowledged: bool = False, done: tuple[int, ...] = ()) -> timedelta | None:
+    def look(after: timedelta, *, acknowledged: bool = False, done: tuple[str, ...] = ()) -> timedelta | None:
         now = DETECTED + after
         later = clocks.escalations_later(PLAN, detected=DETECTED, acknowledged=acknowledged, done=done, now=now)
         timers = {"contained": MINUTE, **({"acknowledged": MINUTE} if acknowledged else {})}
@@ -185,7 +211,7 @@ def test_the_next_look_is_when_the_first_thing_changes_by_itself() -> None:
 
     assert look(timedelta(0)) == 5 * MINUTE
     assert look(5 * MINUTE) == 10 * MINUTE, "for the first escalation"
-    assert look(5 * MINUTE, done=(0,)) == 25 * MINUTE, "for an update"
+    assert look(5 * MINUTE, done=("0",)) == 25 * MINUTE, "for an update"
     assert look(31 * MINUTE) == 29 * MINUTE, "for the second escalation"
     assert look(31 * MINUTE, acknowledged=True) == 209 * MINUTE, "for the end"
     assert look(5 * HOUR) is None

@@ -20,8 +20,8 @@ from tests_support.waiting import eventually
 from tests_support.workloads import plain
 
 pytestmark = pytest.mark.cluster
-COUNT = 1000
-"""Alerts of a burst."""
+COUNT = 200
+"""Alerts of a burst; .ci/run has `make bench` send a thousand, and fails where one is lost or doubled."""
 PRODUCT = str(7000001 * 7000001)
 """What HOSTILE has in it, should anything take it for a template."""
 SHOWN = "{{ 7000001 * 7000001 }} $(id) `id` <script>"

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BEFORE = 2
 AT_ONCE = 5
 """Histories that go on side by side, each with its operator and namespace: most of the time they only wait."""
-ROUNDS, ROUNDS_NIGHTLY = 5, 41
+ROUNDS, ROUNDS_NIGHTLY = 4, 41
 """Of which Hypothesis makes the first one of the shortest histories that there are: 20 and 200 others."""
 REQUESTED_AT = "incident-operator.dev/requested-at"
 History = list[tuple[Any, ...]]

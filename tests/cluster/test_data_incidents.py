@@ -6,7 +6,6 @@ process, and reconcilers that behave as their documentation says (tests_support/
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from incident_operator.api import names
 from tests_support import upstream_crds
 from tests_support.cluster import ROOT, Kubectl, Namespace, OperatorProcess, incident
 from tests_support.reconcilers import ALL, CLUSTERS, HEALTHY, RESTORES, SNAPSHOTS, Following, now, tells_role
@@ -87,13 +87,17 @@ CASES = {
 }  # fmt: skip
 
 
+RESPONDER = ("manifests/responder/responder.yaml", "manifests/responder/patroni.yaml")
+
+
 @pytest.fixture(scope="module")
 def world(kubectl: Kubectl, lab_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     """A namespace with something to lose, whose controllers follow, and an operator that looks after it."""
     kubectl("apply", "--server-side", *upstream_crds.flags())
     eventually(lambda: _served(kubectl), within=30, what="the groups in discovery")
     namespace = Namespace.create(kubectl)
-    namespace.apply_file(ROOT / "manifests/responder")
+    for path in RESPONDER:
+        namespace.apply_file(ROOT / path)
     following = Following(namespace, ALL)
     operator = OperatorProcess(lab_kubeconfig, namespace.name, tmp_path_factory.mktemp("data") / "operator.log")
     try:
@@ -123,7 +127,9 @@ def _served(kubectl: Kubectl) -> bool:
 def _furnish(namespace: Namespace) -> None:
     eventually(lambda: namespace.get("serviceaccount", "default"), within=15, what="the ServiceAccount of pods")
     selects = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
-    policy = {"kind": "ResponsePolicy", "metadata": {"name": namespace.name}, "spec": {"namespaceSelector": selects}}
+    waived = [{"name": "by-itself", "when": ["Destructive"], "count": 0}]  # a failover, with nobody to ask
+    spec = {"namespaceSelector": selects, "approvals": waived}
+    policy = {"kind": "ResponsePolicy", "metadata": {"name": namespace.name}, "spec": spec}
     namespace.kubectl("apply", "-f", "-", given=json.dumps(volume(namespace, 0)))
     api = "postgresql.cnpg.io/v1"
     cluster = {"instances": 2, "storage": {"size": "1Gi"}, "imageName": "registry/postgresql:17"}
@@ -191,10 +197,12 @@ def _less(case: Case) -> list[Object]:
     verb, group, resource = case.without
     name = f"less-{case.name}"
     found = []
-    for thing in copy.deepcopy(list(yaml.safe_load_all((ROOT / "manifests/responder/responder.yaml").read_text()))):
-        thing["metadata"]["name"] = name
+    documents = [thing for path in RESPONDER for thing in yaml.safe_load_all((ROOT / path).read_text())]
+    for thing in documents:
+        role = thing["metadata"]["name"].replace(names.RESPONDER, name)
+        thing["metadata"]["name"] = role
         if thing["kind"] == "RoleBinding":
-            thing["roleRef"]["name"] = thing["subjects"][0]["name"] = name
+            thing["roleRef"]["name"], thing["subjects"][0]["name"] = role, name
         if thing["kind"] == "Role":
             thing["rules"] = [part for rule in thing["rules"] for part in _split(rule, (verb, group, resource))]
         found.append(thing)

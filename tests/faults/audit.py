@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ KEPT = re.compile(
 """The paths whose writes the policy keeps."""
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 SUCCESS = range(200, 300)
+LINE_MOST = 8 * 1024 * 1024
+"""Bytes of a line of the log at most: an object is 1.5 MiB, and stands there twice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +62,12 @@ class AuditLog:
     def __init__(self, path: Path, *, whole: bool = False) -> None:
         """Begin at its end, or read the whole of it."""
         self._path = path
-        self._at = 0 if whole else path.stat().st_size
+        self._at = 0 if whole else _end(path)
         self._found: list[Write] = []
 
     def begin(self) -> None:
         """Leave out what has been written so far."""
-        self._at, self._found = self._path.stat().st_size, []
+        self._at, self._found = _end(self._path), []
 
     def writes(self, namespace: str) -> list[Write]:
         """Every write about a namespace since ``begin``, in the order in which they ended."""
@@ -81,6 +84,14 @@ class AuditLog:
                 event = json.loads(line)
                 if event["stage"] == "ResponseComplete" and event["verb"] in WRITES:
                     yield _write(event)
+
+
+def _end(path: Path) -> int:
+    """Where the last whole line ends: the API server may be in the middle of writing one."""
+    with path.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        start = log.seek(max(size - LINE_MOST, 0))
+        return start + log.read(size - start).rfind(b"\n") + 1
 
 
 def _write(event: dict[str, Any]) -> Write:

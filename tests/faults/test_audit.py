@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faults.audit import Write, gaps, started_too_soon
+from faults.audit import AuditLog, Write, gaps, started_too_soon
 from faults.matrix import FAULTS, Case, may_halt
 
 US, BOB = "operator", "bob"
@@ -85,3 +87,14 @@ def test_a_start_before_what_it_stands_on_is_up_is_seen(writes: list[Write], is_
 def test_only_after_a_refusal_may_a_person_be_needed() -> None:
     assert {each for each in FAULTS if may_halt(Case("", "list pods", 1, each))} == {"403", "422"}
     assert may_halt(Case("", "get deployments", 1, "stale"))
+
+
+def test_a_line_that_is_being_written_when_the_log_is_begun_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    line = json.dumps({"stage": "RequestReceived", "verb": "get"}).encode() + b"\n"
+    path = tmp_path / "audit.log"
+    path.write_bytes(line + line[:9])
+    log = AuditLog(path)
+    log.begin()
+    with path.open("ab") as more:
+        more.write(line[9:])
+    assert log.writes("shop") == []

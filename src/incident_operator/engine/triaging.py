@@ -15,6 +15,7 @@ from typing import Any
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.case import Case
 from incident_operator.engine.changes import Historian
+from incident_operator.engine.past import WORKLOADS
 from incident_operator.engine.settings import stamp_of
 from incident_operator.faults import Fault
 from incident_operator.monitoring.prometheus import Prometheus, Sample
@@ -25,7 +26,6 @@ from incident_operator.planning.plan import Manifest, Plan, PlannedStep, Ref
 from incident_operator.planning.record import Triage
 
 UNDO = "rolloutUndo"
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 MOST_SECONDS = timedelta(seconds=3)
 """How long it may hold up a plan that waits for it; what is not known by then is unknown."""
 MOST_USERS = 64

@@ -39,6 +39,8 @@ REASONS = {
     503: "ServiceUnavailable",
 }
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+WATCH = re.compile(r"[?&]watch=(1|true)(&|$)")
+"""A stream of events: kopf says ``true``, our own watches say ``1``."""
 _PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/v[^/]+(?:/namespaces/(?P<namespace>[^/]+)(?=/))?"
     r"/(?P<plural>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>.+))?)?"
@@ -56,7 +58,7 @@ class Seen:
 
     @property
     def is_watch(self) -> bool:
-        return "watch=true" in self.target
+        return WATCH.search(self.target) is not None
 
     @property
     def is_write(self) -> bool:

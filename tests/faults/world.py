@@ -7,6 +7,7 @@ from typing import Any
 
 from faults.access import Api
 from faults.audit import masker
+from incident_operator.planning.roles import RESUMED
 
 World = dict[str, Any]
 
@@ -23,7 +24,8 @@ def _condensed(raw: Any) -> dict[str, Any]:
             for each in status.get("ledger") or ()
         ],
         "checks": [[each["name"], each["verdict"], each["passed"]] for each in status.get("verification") or ()],
-        "timers": sorted(status.get("timers") or ()),
+        # Asking to go on after a halt is the course's own doing, and counted there.
+        "timers": sorted(set(status.get("timers") or ()) - {RESUMED}),
         "finalizers": raw["metadata"].get("finalizers", []),
     }
 

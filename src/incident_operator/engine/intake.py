@@ -23,7 +23,7 @@ from incident_operator.engine.claims import OPEN
 from incident_operator.engine.firings import Index, Where, index
 from incident_operator.engine.fresh import Fresh
 from incident_operator.faults import Conflict, NotFound, Stalled, Waiting
-from incident_operator.planning.plan import Ref, Request
+from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.signals.signal import Notification
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("incident_operator.intake")
@@ -221,20 +221,18 @@ class Intake:
 
     async def _list(self) -> Index:
         """Every Incident that signals made. Closed ones count, for Alertmanager repeats what fires on after that."""
-        if self._namespaces:
-            exists = {"matchExpressions": [{"key": names.SIGNAL, "operator": "Exists"}]}
-            lists = [await self._cluster.list("Incident", namespace, exists) for namespace in self._namespaces]
-            found = [each for of in lists for each in of]
-            return index(found, [each for each in found if not joining.is_closed(each)])
-        every, still_open = await asyncio.gather(
-            *(
-                self._cluster.list_all(
-                    "Incident", label_selector=names.SIGNAL, field_selector=which, metadata_only=True
-                )
-                for which in ("", OPEN)
-            )
-        )
+        every, still_open = await asyncio.gather(self._made_by_signals(""), self._made_by_signals(OPEN))
         return index(every, still_open)
+
+    async def _made_by_signals(self, which: str) -> Sequence[Manifest]:
+        """Metadata of the Incidents of a field selector that signals made."""
+        lists = [
+            await self._cluster.list_all(
+                "Incident", namespace=namespace, label_selector=names.SIGNAL, field_selector=which, metadata_only=True
+            )
+            for namespace in self._namespaces or ("",)
+        ]
+        return [each for of in lists for each in of]
 
     def _remembered(self, where: Where) -> str:
         at, name = self._made.get(where, (float("-inf"), ""))

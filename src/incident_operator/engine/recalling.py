@@ -8,19 +8,18 @@ from typing import Any
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
-from incident_operator.engine import joining
 from incident_operator.engine.claims import OPEN
+from incident_operator.planning.plan import Manifest
 from incident_operator.signals.signal import Signal, Source
 
 
 async def firing(cluster: Cluster, namespaces: Sequence[str], source: Source) -> list[Signal]:
     """Those of one source, as they were told; Waiting where the API server is away."""
-    if namespaces:
-        exists = {"matchExpressions": [{"key": names.SIGNAL, "operator": "Exists"}]}
-        lists = [await cluster.list("Incident", namespace, exists) for namespace in namespaces]
-        found = [each for of in lists for each in of if not joining.is_closed(each)]
-    else:
-        found = list(await cluster.list_all("Incident", label_selector=names.SIGNAL, field_selector=OPEN))
+    found: list[Manifest] = []
+    for namespace in namespaces or ("",):
+        found += await cluster.list_all(
+            "Incident", namespace=namespace, label_selector=names.SIGNAL, field_selector=OPEN
+        )
     return [
         _signal(each, source)
         for incident in found

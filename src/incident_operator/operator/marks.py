@@ -155,11 +155,10 @@ class Marker:
         opted = await self._opted_namespaces()
         for kind in KINDS:
             lists = [await self._cluster.list(kind, namespace) for namespace in opted]
-            wanted = {"matchLabels": {names.MARK_REVISIONS: "true"}}
-            if self._namespaces:
-                lists += [await self._cluster.list(kind, namespace, wanted) for namespace in self._namespaces]
-            else:
-                lists.append(await self._cluster.list_all(kind, label_selector=OPTED_IN))
+            lists += [
+                await self._cluster.list_all(kind, namespace=namespace, label_selector=OPTED_IN)
+                for namespace in self._namespaces or ("",)
+            ]
             for workload in (each for some in lists for each in some):
                 if labels_of(workload).get(names.MARK_REVISIONS, "true") == "true":
                     found[workload["metadata"]["uid"]] = workload

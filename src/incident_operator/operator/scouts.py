@@ -118,11 +118,7 @@ class Scouts:
 
     async def _annotated(self, kind: str) -> list[Manifest]:
         """The workloads of a kind with one of the annotations; of all others only metadata is seen."""
-        if self._namespaces:
-            lists = [await self._cluster.list(kind, namespace) for namespace in self._namespaces]
-            found = [each for of in lists for each in of]
-        else:
-            found = list(await self._cluster.list_all(kind, metadata_only=True))
+        found = await self._everywhere(kind, metadata_only=True)
         asks = [each for each in found if set(ANNOTATIONS) & set(each["metadata"].get("annotations") or {})]
         return [{**each, "kind": kind} for each in asks]
 
@@ -154,11 +150,7 @@ class Scouts:
         """What Trivy Operator's reports tell, where it is there and a threshold is configured."""
         if self._threshold is None or resource(REPORT).group not in await self._cluster.groups():
             return []
-        if self._namespaces:
-            lists = [await self._cluster.list(REPORT, namespace) for namespace in self._namespaces]
-            found = [each for of in lists for each in of]
-        else:
-            found = list(await self._cluster.list_all(REPORT))
+        found = await self._everywhere(REPORT)
         made = []
         for each in found:
             try:
@@ -166,6 +158,13 @@ class Scouts:
             except BadSignal as error:
                 self._trouble(f"{each['metadata'].get('namespace')}/{each['metadata']['name']}", str(error))
         return [each for each in made if each is not None]
+
+    async def _everywhere(self, kind: str, *, metadata_only: bool = False) -> list[Manifest]:
+        """What there is of a kind in the namespaces that are looked after."""
+        found: list[Manifest] = []
+        for namespace in self._namespaces or ("",):
+            found += await self._cluster.list_all(kind, namespace=namespace, metadata_only=metadata_only)
+        return found
 
     def _trouble(self, where: str, why: str, said: str = "Could not look at annotated workloads") -> None:
         """Log what could not be seen, once until it can."""

@@ -36,13 +36,13 @@ demo-down: $(VENV)/.ready ## Take the demo away
 	@$(OPERATOR) demo down
 
 test: $(VENV)/.ready ## All tests but the nightly ones, against a real API server and, with root, real pods
-	@$(PYTEST) -m "not slow"
+	@$(BIN)/python tests/tests_support/side_by_side.py -m "not slow"
 
 test-fast: $(VENV)/.ready ## Only what needs no cluster
 	@$(PYTEST) -m "not slow and not cluster and not pods and not enforced" tests/unit tests/http tests/golden tests/contract
 
 test-nightly: $(VENV)/.ready ## Everything
-	@$(PYTEST)
+	@$(BIN)/python tests/tests_support/side_by_side.py
 
 bench: $(VENV)/.ready ## How fast: this operator, a bare client, a kopf handler and a script side by side
 	@$(BIN)/python tests/bench/__main__.py $(BENCH)

@@ -17,7 +17,8 @@ from tests_support.cluster import Kubectl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POLICY = Path(__file__).resolve().parent / "audit-policy.yaml"
-LANES = 2
+LANES = max(2, os.cpu_count() or 0)
+"""A lane takes about one core."""
 OURS = "/incident_operator/"
 """A traceback through these files is a bug; kopf has some of its own when its watch breaks while it stops."""
 MakeLane = Callable[..., Lane]

@@ -109,7 +109,13 @@ class FaultProxy:
 
     def cut_watches(self) -> int:
         """Break every stream that is open now; how many there were."""
-        there = list(self._watches.values())
+        return self._cut(list(self._watches.values()))
+
+    def cut_list_watches(self) -> int:
+        """Break only those that tell the operator that a list need not be read again."""
+        return self._cut([each for each in list(self._watches.values()) if "/incident-operator.dev/" not in each.path])
+
+    def _cut(self, there: Sequence[web.Request]) -> int:
         for request in there:
             self._loop.call_soon_threadsafe(_reset, request)
         return len(there)

@@ -12,6 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from incident_operator.lab import LabError, kube_program, kubectl_program
+from incident_operator.lab.build import kwok_program
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 WAITING = ("tests/e2e", "tests/unit", "tests/golden", "tests/http")
 """The half that is kept for later: on real pods, and then what needs no cluster at all."""
@@ -24,6 +27,7 @@ def main(options: list[str]) -> int:
     """Run both halves to their ends."""
     folders = {each.relative_to(ROOT).parts[1] for each in (ROOT / "tests").rglob("test_*.py")}
     others = [f"tests/{each}" for each in sorted(folders) if f"tests/{each}" not in WAITING]
+    build()
     KEPT.parent.mkdir(exist_ok=True)
     print(f"two halves at once; {' '.join(WAITING)}: see {KEPT.relative_to(ROOT)}", flush=True)
     with KEPT.open("w") as kept:
@@ -42,6 +46,15 @@ def main(options: list[str]) -> int:
     print(text, end="", flush=True)
     print(total("".join(shown), text))
     return max(codes)
+
+
+def build() -> None:
+    """Build what both halves need before either begins: a test that had to wait for it would run out of its time."""
+    try:
+        for program in (kube_program, kubectl_program, kwok_program):
+            program()
+    except LabError as error:
+        print(f"{error}; tests that need a cluster will fail", flush=True)
 
 
 def total(*outputs: str) -> str:

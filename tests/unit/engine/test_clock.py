@@ -350,3 +350,29 @@ async def test_what_expires_before_the_next_step_has_begun_is_not_the_end_of_the
     assert world.replicas == 3
     assert [kind for kind, _, _ in world.fake.objects if kind == "NetworkPolicy"] == ["NetworkPolicy"]
     world.is_sound()
+
+
+async def test_what_was_put_back_is_not_done_again_where_the_end_could_not_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An Incident is given a time when it is contained: its plan is made anew in the same look that puts it back."""
+    world = World({"containment": [NONE]})
+    await world.look(8)
+    assert world.replicas == 0
+    await world.change(expiresAfter="1s")
+    world.now += timedelta(minutes=1)
+    write, lost = world.fake.patch_status, []
+
+    async def once_lost(*args: Any, **more: Any) -> Any:
+        if world.replicas and not lost:
+            lost.append(world.replicas)
+            raise Waiting("ApiServerError", "could not patch the status: 503")
+        return await write(*args, **more)
+
+    monkeypatch.setattr(world.fake, "patch_status", once_lost)
+    await world.look(1)
+    assert (lost, world.replicas) == ([3], 3)
+    for _ in range(4):
+        await world.look(1)
+        assert world.replicas == 3, "scaled down once more, after it was put back"
+    assert world.ready == "Expired"

@@ -118,10 +118,6 @@ async def expire(case: Case, actions: Actions) -> bool:
     due = [entry for entry in case.record.held() if entry.expires_at and entry.expires_at <= case.stamp]
     if not due:
         return False
-    stored = (case.incident.get("status") or {}).get("plan") or {}
-    if stored.get("basis") != case.record.plan_basis:
-        # A plan that is not on record is made anew if this is cut off, and would do again what is put back here.
-        await case.save()
     try:
         await releasing.release(case, actions, everything=True, only=due)
     except Fault:

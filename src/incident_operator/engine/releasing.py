@@ -35,12 +35,20 @@ async def release(
         elif not is_due(entry, everything=everything):
             continue
         else:
+            await _record_plan(case)
             settled = await acting.release(case.hands, actions[entry.action], entry, case.stamp)
         case.record = case.record.with_entries([settled])
         if settled.state is EntryState.RELEASED and not settled.message:
             case.note("Released", f"put back: {entry.change.summary}")
         elif settled.state is EntryState.CONFLICT:
             case.note("ReleaseConflict", f"{entry.change.target}: {settled.message}", warning=True, event=True)
+
+
+async def _record_plan(case: Case) -> None:
+    """Save a plan of this look before anything is put back: made anew after a crash it would do that again."""
+    stored = (case.incident.get("status") or {}).get("plan") or {}
+    if stored.get("basis", "") != case.record.plan_basis:
+        await case.save()
 
 
 def told(entries: tuple[Entry, ...]) -> str:

@@ -8,10 +8,9 @@ Incident to its end, by reconcilers and with the shipped rights: test_data_incid
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from incident_operator.faults import Refused
 from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release, Settlement, Standing
 from tests_support import upstream_crds
 from tests_support.cluster import Kubectl, Namespace
-from tests_support.waiting import eventually
+from tests_support.waiting import eventually, seen
 
 pytestmark = pytest.mark.cluster
 GROUPS = ("snapshot.storage.k8s.io", "velero.io", "postgresql.cnpg.io")
@@ -93,7 +92,7 @@ class Stage:
             found = await self.settle(entries, later=later)
             return found if found.state == state else None
 
-        return await seen(look, f"{self.action.name} {state}")
+        return await seen(look, f"{self.action.name} {state}", within=30)
 
     async def standing(self, change: Change) -> Standing:
         ref = change.target
@@ -103,16 +102,6 @@ class Stage:
         """A controller writes a status."""
         flags = ["--subresource=status"] if subresource else []
         self.namespace("patch", kind, name, "--type=merge", *flags, "-p", json.dumps({"status": status}))
-
-
-async def seen(look: Callable[[], Awaitable[Any]], what: str, *, within: float = 30) -> Any:
-    """The first truthy thing that ``look`` finds; AssertionError when time is up."""
-    end = asyncio.get_running_loop().time() + within
-    while True:
-        if found := await look():
-            return found
-        assert asyncio.get_running_loop().time() < end, f"not within {within:g} s: {what}"
-        await asyncio.sleep(0.05)
 
 
 def stamp(hours: float) -> str:
@@ -160,7 +149,7 @@ async def test_a_job_runs_once_and_is_complete_when_its_pod_is(cluster: ClusterG
             found = await cluster.list("Pod", namespace.name, {"matchLabels": {"job-name": job}})
             return found[0]["metadata"]["name"] if found else None
 
-        pod = await seen(its_pod, f"a pod of Job {job}")
+        pod = await seen(its_pod, f"a pod of Job {job}", within=30)
         end = {"exitCode": code, "message": "rows are missing", "reason": "Completed" if code == 0 else "Error"}
         state = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
         stage.says("pod", pod, {"phase": phase, "containerStatuses": [{**state, "state": {"terminated": end}}]})
@@ -190,7 +179,7 @@ async def test_an_ordered_stateful_set_gets_a_new_volume_past_its_crashing_pod_a
         assert found.state == "Pending", found
         return found if found.further else None
 
-    found = await seen(stuck, "the crashing pod blocks the rollout")
+    found = await seen(stuck, "the crashing pod blocks the rollout", within=30)
     assert [each.key for each in found.further] == ["Pod/db-0"]
     entries = (new, moved, *await stage.make(found.further))
     restored = new.change.target.name

@@ -16,6 +16,7 @@ from incident_operator.cluster.gateway import ClusterGateway, Gateway
 from incident_operator.faults import Conflict, NotFound, Refused, Stalled, Waiting
 from incident_operator.planning.plan import Ref, Request
 from tests_support.cluster import Namespace
+from tests_support.waiting import listed
 from tests_support.workloads import web
 
 pytestmark = pytest.mark.cluster
@@ -39,6 +40,7 @@ async def test_what_is_made_is_read_back_and_found_by_its_labels(cluster: Cluste
     assert (await cluster.get("ConfigMap", namespace.name, "thing"))["data"] == {"a": "b"}
     assert made["metadata"]["managedFields"][0]["manager"] == "incident-operator"
     selector = {"matchExpressions": [{"key": "l", "operator": "In", "values": ["thing", "other"]}]}
+    await listed(cluster, made)
     found = await cluster.list("ConfigMap", namespace.name, selector)
     assert [(each["kind"], each["metadata"]["name"]) for each in found] == [("ConfigMap", "thing")]
     assert await cluster.find("ConfigMap", namespace.name, "nobody") is None
@@ -116,6 +118,7 @@ async def test_what_is_in_a_secret_is_out_of_reach_and_only_its_metadata_is_list
     namespace("create", "secret", "generic", "precious", f"--from-literal=p={base64.b64encode(b'x').decode()}")
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "applied"}, "stringData": {"p": "sesame"}}
     namespace("apply", "-f", "-", given=json.dumps(secret))
+    await listed(cluster, namespace.get("secret", "applied"))
     found = await cluster.list("Secret", namespace.name)
     assert {each["metadata"]["name"] for each in found} >= {"precious", "applied"}
     assert all(set(each) <= {"apiVersion", "kind", "metadata"} for each in found)

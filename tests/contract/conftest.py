@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import json
 import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -22,10 +20,10 @@ from incident_operator.cluster.resources import resource
 from incident_operator.faults import NotFound
 from incident_operator.planning.plan import Manifest, Ref, Request
 from tests_support.cluster import Kubectl
+from tests_support.waiting import seen
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
-Found = TypeVar("Found")
 
 
 @dataclasses.dataclass
@@ -70,20 +68,10 @@ class Place:
         ref = self.ref(thing)
         return await self.cluster.find(ref.kind, ref.namespace, ref.name) is None
 
-    async def eventually(self, look: Callable[[], Awaitable[Found]], what: str, *, within: float = 20) -> Found:
-        """The first truthy answer; a real cluster's controllers take a moment."""
-        end = time.monotonic() + within
-        while True:
-            found = await look()
-            if found:
-                return found
-            assert time.monotonic() < end, f"not within {within:g} s: {what}"
-            await asyncio.sleep(0.05)
-
     async def pods_can_be_made(self) -> None:
         """Wait for the ServiceAccount that every pod needs."""
         if self.is_real:
-            await self.eventually(
+            await seen(
                 lambda: self.cluster.find("ServiceAccount", self.namespace, "default"), "the default ServiceAccount"
             )
 

@@ -9,12 +9,14 @@ import pytest
 from contract.conftest import Place
 from contract.test_subresources import incident
 from incident_operator.faults import Stalled
+from tests_support.waiting import listed, seen
 
 
 @pytest.fixture
 async def labelled(place: Place) -> Place:
     for name, labels in (("c", {"t": "1", "x": "y"}), ("a", {"t": "1", "x": "z"}), ("b", {"t": "1"})):
-        await place.make("ConfigMap", name, meta={"labels": labels})
+        made = await place.make("ConfigMap", name, meta={"labels": labels})
+    await listed(place.cluster, made)
     return place
 
 
@@ -78,7 +80,7 @@ async def test_incidents_are_searched_by_phase_and_severity(place: Place) -> Non
     async def is_seen() -> bool:
         return await found("status.phase=Triage") == ["one"]
 
-    await place.eventually(is_seen, "the watch cache to have the status")
+    await seen(is_seen, "the watch cache to have the status")
     assert await found("status.phase!=Triage") == ["two"]
     assert await found("status.phase!=Triage", metadata_only=True) == ["two"], "by what is not sent, too"
     assert await found("spec.severity=SEV-4") == ["one", "two"]
@@ -100,7 +102,7 @@ async def test_metadata_alone_can_be_listed_and_columns_of_the_table(place: Plac
     async def ids() -> list[str]:
         return [each for each in await place.cluster.column("Incident", "ID") if each == place.namespace]
 
-    assert await place.eventually(ids, "the watch cache to have the status") == [place.namespace]
+    assert await seen(ids, "the watch cache to have the status") == [place.namespace]
     assert list(await place.cluster.column("Incident", "ID", place.namespace)) == [place.namespace]
     assert list(await place.cluster.column("Incident", "ID", "nowhere")) == []
     assert list(await place.cluster.column("Incident", "Nobody")) == []

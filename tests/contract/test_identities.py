@@ -8,6 +8,7 @@ from contract.conftest import Place
 from incident_operator.cluster.port import Hands
 from incident_operator.faults import Fault, NotFound, Refused, Stalled, Waiting
 from incident_operator.planning.plan import Ref, Request
+from tests_support.waiting import seen
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -63,9 +64,7 @@ async def test_exactly_what_is_granted_can_be_done(place: Place) -> None:
     async def is_granted() -> bool:
         return await hands.find("ConfigMap", place.namespace, "thing") is None
 
-    made = await place.eventually(is_granted, "the Role to hold") and await hands.send(
-        place.creation("ConfigMap", "thing")
-    )
+    made = await seen(is_granted, "the Role to hold") and await hands.send(place.creation("ConfigMap", "thing"))
     assert await hands.get("ConfigMap", place.namespace, "thing") == made
     with pytest.raises(NotFound):
         await tried(hands, place, "patch", "Deployment", "scale")
@@ -100,7 +99,7 @@ async def test_a_service_without_endpoints_is_unreachable_and_not_an_answer(plac
             await ask(place.namespace, "web", "http", "/", timeout_seconds=5)
         return None if isinstance(fault.value, NotFound) else fault.value
 
-    fault = await place.eventually(is_known, "the proxy, which has a cache of its own, to know the Service")
+    fault = await seen(is_known, "the proxy, which has a cache of its own, to know the Service")
     assert isinstance(fault, Waiting)
     assert fault.reason == "ServiceUnreachable"
     with pytest.raises(NotFound, match='services "nobody" not found'):
@@ -124,7 +123,7 @@ async def test_an_event_is_recorded_once_and_its_failure_is_nobodys(place: Place
     about = await place.make("ConfigMap", "thing")
     for _ in range(2):
         await place.cluster.event(about, reason="Reason", message="words", warning=True)
-    (found,) = await place.cluster.list("Event", place.namespace)
+    (found,) = await seen(lambda: place.cluster.list("Event", place.namespace), "the Event in the watch cache")
     assert (found["reason"], found["note"], found["type"]) == ("Reason", "words", "Warning")
     assert found["regarding"]["uid"] == about["metadata"]["uid"]
     lost = {**about, "metadata": {**about["metadata"], "namespace": "nowhere"}}

@@ -7,6 +7,7 @@ import pytest
 from contract.conftest import Place
 from incident_operator.faults import Stalled
 from incident_operator.planning.plan import Manifest, Request
+from tests_support.waiting import seen
 
 FINALIZER = "a.b/c"
 
@@ -59,13 +60,13 @@ async def test_what_it_alone_owned_goes_with_it(place: Place) -> None:
     below = await place.make("ConfigMap", "below", meta={"ownerReferences": [owner(mine)]})
     shared = await place.make("ConfigMap", "shared", meta={"ownerReferences": [owner(one), owner(two)]})
     await place.cluster.send(Request("delete", place.ref(one)))
-    await place.eventually(lambda: place.is_gone(mine), "what it alone owned is gone")
-    await place.eventually(lambda: place.is_gone(below), "and what that owned")
+    await seen(lambda: place.is_gone(mine), "what it alone owned is gone")
+    await seen(lambda: place.is_gone(below), "and what that owned")
 
     async def is_of_two_only() -> bool:
         return (await place.now(shared))["metadata"]["ownerReferences"] == [owner(two)]
 
-    await place.eventually(is_of_two_only, "the reference to what is gone is taken off")
+    await seen(is_of_two_only, "the reference to what is gone is taken off")
 
 
 async def test_a_pod_of_no_node_goes_at_once_and_the_answer_is_the_pod(place: Place) -> None:
@@ -96,8 +97,8 @@ async def test_nothing_new_is_made_in_a_namespace_that_goes(place: Place) -> Non
         with pytest.raises(Stalled, match="because it is being terminated") as fault:
             await place.make("ConfigMap", name)
         assert fault.value.reason == "Forbidden"
-    await place.eventually(lambda: place.is_gone(free), "the rest of it is deleted")
+    await seen(lambda: place.is_gone(free), "the rest of it is deleted")
     assert not await place.is_gone(namespace)
     await place.merge(held, {"metadata": {"finalizers": None}})
-    await place.eventually(lambda: place.is_gone(held), "its last object is gone")
-    await place.eventually(lambda: place.is_gone(namespace), "and then itself", within=40)
+    await seen(lambda: place.is_gone(held), "its last object is gone")
+    await seen(lambda: place.is_gone(namespace), "and then itself", within=40)

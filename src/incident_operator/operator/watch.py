@@ -8,15 +8,18 @@ lose one. So: ``on.event`` only, which makes kopf keep nothing on the object.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.references import Insights  # what kopf found to watch is told nowhere else
 
 from incident_operator.api import names
 from incident_operator.engine.claims import OPEN
 from incident_operator.engine.keys import Key
+from incident_operator.faults import Waiting
 from incident_operator.operator.ear import Ear
 from incident_operator.operator.login import Load, session_for
 from incident_operator.operator.queue import Urgency, urgency_of
@@ -29,9 +32,9 @@ Notice = Callable[[Key, Urgency | None, Manifest | None], None]
 Called in kopf's thread.
 """
 
-SAID_BETTER = ("OS signals are ignored", "has failed: ", "Connector is closed", "TCP closed; ")
-"""What kopf says of itself where we say it: who handles signals, that a watch ended (with two tracebacks), and
-that a request did not get its answer because kopf has closed its connections on its way out.
+SAID_BETTER = ("OS signals are ignored", "has failed: ", "Connector is closed", "TCP closed; ", "Unresolved resources")
+"""What kopf says of itself where we say it: who handles signals, that a watch ended (with two tracebacks), that
+a request did not get its answer because kopf has closed its connections on its way out, and that a kind is not served.
 """
 ATTEMPT, ATTEMPT_SECONDS = "Request attempt #", 30.0
 
@@ -103,7 +106,10 @@ def settings() -> kopf.OperatorSettings:
 async def watch(
     notice: Notice, load: Load, ear: Ear, namespaces: Sequence[str], stop: asyncio.Event, what: Register = incidents
 ) -> None:
-    """Watch until asked to stop; kopf also ends, or raises, where a watch fails in a way it does not know."""
+    """Watch until asked to stop; kopf also ends, or raises, where a watch fails in a way it does not know.
+
+    Raises Waiting where the API server did not name what is to be watched.
+    """
     registry = kopf.OperatorRegistry()
     what(registry, notice)
 
@@ -117,14 +123,33 @@ async def watch(
         """Raise the flag: kopf waits for 5 s at its end for the very task that waits for the flag."""
         stop.set()
 
-    await kopf.operator(
-        registry=registry,
-        settings=settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
-    )
+    insights = Insights()
+    discovery = asyncio.create_task(_discovery(insights, stop), name="discovery")
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+            insights=insights,
+        )
+    finally:
+        discovery.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await discovery
+
+
+async def _discovery(insights: Insights, stop: asyncio.Event) -> None:
+    """End kopf where it found nothing to watch: it takes a 404 to its discovery for an answer, and never asks again.
+
+    An API server gives one while its CRDs are being loaded, or where another replica has not heard of them yet.
+    """
+    await insights.ready_resources.wait()
+    if not insights.watched_resources:
+        stop.set()
+        raise Waiting("NotServed", f"the API server named nothing of {names.GROUP}/{names.VERSION} that can be watched")
 
 
 class _News(logging.Filter):

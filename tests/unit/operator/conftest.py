@@ -26,6 +26,8 @@ class PretendApi:
         self.requests: list[tuple[str, str]] = []
         self.authorizations: set[str] = set()
         self.watch_status = 200
+        self.unknown = ""
+        """What discovery does not know yet: the group, or its version."""
         self.url = ""
         self.watches_begun = 0
         self._watches: set[asyncio.Queue[dict[str, Any] | None]] = set()
@@ -98,7 +100,8 @@ class PretendApi:
     async def _groups(self, _request: web.Request) -> web.Response:
         version = {"groupVersion": "incident-operator.dev/v1alpha1", "version": "v1alpha1"}
         group = {"name": "incident-operator.dev", "versions": [version], "preferredVersion": version}
-        return web.json_response({"kind": "APIGroupList", "groups": [group]})
+        groups = [] if self.unknown == "group" else [group]
+        return web.json_response({"kind": "APIGroupList", "groups": groups})
 
     async def _versions(self, _request: web.Request) -> web.Response:
         return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
@@ -111,6 +114,8 @@ class PretendApi:
         return web.json_response({"kind": "List", "metadata": {}, "items": []})
 
     async def _ours(self, _request: web.Request) -> web.Response:
+        if self.unknown == "version":
+            raise web.HTTPNotFound(text="404 page not found")
         found = [resource("incidents", "Incident"), resource("incidentapprovals", "IncidentApproval")]
         return web.json_response({"kind": "APIResourceList", "groupVersion": "x", "resources": found})
 

@@ -145,6 +145,29 @@ async def test_what_makes_kopf_end_is_survived_without_tracebacks(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize("unknown", ["group", "version"])
+async def test_what_discovery_does_not_know_yet_is_asked_for_again(
+    api: Any, until: Until, unknown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch.quieten()
+    made, metrics = Watching(api.url), Metrics()
+
+    async def prepare() -> None:
+        """Nothing to prepare."""
+
+    api.unknown = unknown
+    async with running(supervise(made.main, prepare=prepare, metrics=metrics)):
+        await until(lambda: (metrics.registry.get_sample_value("incident_operator_kopf_restarts_total") or 0) >= 1)
+        assert api.watches_begun == 0
+        api.unknown = ""
+        await until(lambda: api.watches == 1)
+        api.put("after")
+        await until(lambda: "after" in made.names)
+    told = capsys.readouterr().out
+    assert "named nothing of incident-operator.dev/v1alpha1" in told
+    assert "Traceback" not in told
+
+
 async def test_stopping_takes_a_moment_only(api: Any, until: Until) -> None:
     made = Watching(api.url)
     task = asyncio.create_task(run_apart(made.main, name="kopf"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 OURS = "incident-operator.dev"
 KEPT = re.compile(
@@ -62,36 +63,53 @@ class AuditLog:
     def __init__(self, path: Path, *, whole: bool = False) -> None:
         """Begin at its end, or read the whole of it."""
         self._path = path
-        self._at = 0 if whole else _end(path)
+        self._log = path.open("rb")
+        if not whole:
+            _to_the_end(self._log)
         self._found: list[Write] = []
+
+    def close(self) -> None:
+        self._log.close()
 
     def begin(self) -> None:
         """Leave out what has been written so far."""
-        self._at, self._found = _end(self._path), []
+        self._reopen()
+        _to_the_end(self._log)
+        self._found = []
 
     def writes(self, namespace: str) -> list[Write]:
         """Every write about a namespace since ``begin``, in the order in which they ended."""
+        while self._is_over():
+            self._found += self._more()
+            self._reopen()
         self._found += self._more()
         return [write for write in self._found if write.namespace == namespace]
 
+    def _reopen(self) -> None:
+        self._log.close()
+        self._log = self._path.open("rb")
+
+    def _is_over(self) -> bool:
+        """Whether the API server has begun another file, as it does each 100 MB: nothing is added to this one."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.fstat(self._log.fileno()).st_ino != self._path.stat().st_ino
+        return False  # between the one and the other
+
     def _more(self) -> Iterator[Write]:
-        with self._path.open("rb") as log:
-            log.seek(self._at)
-            for line in log:
-                if not line.endswith(b"\n"):
-                    return  # the rest of it is still being written
-                self._at += len(line)
-                event = json.loads(line)
-                if event["stage"] == "ResponseComplete" and event["verb"] in WRITES:
-                    yield _write(event)
+        for line in iter(self._log.readline, b""):
+            if not line.endswith(b"\n"):
+                self._log.seek(-len(line), os.SEEK_CUR)
+                return  # the rest of it is still being written
+            event = json.loads(line)
+            if event["stage"] == "ResponseComplete" and event["verb"] in WRITES:
+                yield _write(event)
 
 
-def _end(path: Path) -> int:
-    """Where the last whole line ends: the API server may be in the middle of writing one."""
-    with path.open("rb") as log:
-        size = log.seek(0, os.SEEK_END)
-        start = log.seek(max(size - LINE_MOST, 0))
-        return start + log.read(size - start).rfind(b"\n") + 1
+def _to_the_end(log: BinaryIO) -> None:
+    """Go to where the last whole line ends: the API server may be in the middle of writing one."""
+    size = log.seek(0, os.SEEK_END)
+    start = log.seek(max(size - LINE_MOST, 0))
+    log.seek(start + log.read(size - start).rfind(b"\n") + 1)
 
 
 def _write(event: dict[str, Any]) -> Write:

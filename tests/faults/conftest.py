@@ -17,7 +17,7 @@ from tests_support.cluster import Kubectl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POLICY = Path(__file__).resolve().parent / "audit-policy.yaml"
-LANES = max(2, os.cpu_count() or 0)
+LANES = 2 * max(2, os.cpu_count() or 0)
 """A lane takes about one core."""
 OURS = "/incident_operator/"
 """A traceback through these files is a bug; kopf has some of its own when its watch breaks while it stops."""
@@ -37,7 +37,11 @@ def witnessed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     lab = Lab(folder)
     policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
     policy.write_text(POLICY.read_text())
-    flags = (f"--audit-policy-file={policy if not kept else POLICY}", f"--audit-log-path={folder}/audit/audit.log")
+    flags = (
+        f"--audit-policy-file={policy if not kept else POLICY}",
+        f"--audit-log-path={folder}/audit/audit.log",
+        "--audit-log-maxbackup=2",  # a file of 100 MB is some hundred runs
+    )
     try:
         lab.up("simulated", apiserver_flags=flags)
         yield lab

@@ -14,11 +14,12 @@ from typing import Any
 
 from faults.access import Access, Api
 from faults.audit import AuditLog, Effects, Write, effects, gaps, masker, unannounced
+from faults.forked import ForkedOperator
 from faults.proxy import FaultProxy
 from faults.rules import Rule, Seen
 from faults.scenarios import Scenario, is_stalled, ready_reason, tidy
 from faults.world import World, differences, snapshot
-from tests_support.cluster import Kubectl, Namespace, OperatorProcess
+from tests_support.cluster import Kubectl, Namespace
 from tests_support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -81,7 +82,7 @@ class Lane:
         self.proxy.start()
         kubeconfig = self.proxy.kubeconfig(self.folder / "kubeconfig")
         self.log = self.folder / "operator.log"
-        self.operator = OperatorProcess(kubeconfig, self.namespace.name, self.log, *OPTIONS, *more)
+        self.operator = ForkedOperator(kubeconfig, self.namespace.name, self.log, *OPTIONS, *more)
         self.operator.start()
         self._closed = False
         self._runs = 0
@@ -98,6 +99,7 @@ class Lane:
         self.operator.stop()
         self.proxy.stop()
         self.api.close()
+        self.audit.close()
         if self._made is not None:
             self._made.delete()
 

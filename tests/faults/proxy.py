@@ -63,6 +63,7 @@ class FaultProxy:
         self._rules: list[Rule] = []
         self._first: dict[str, Answer] = {}
         self._watches: dict[int, web.Request] = {}
+        self._carried: set[asyncio.Task[Answer]] = set()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -199,7 +200,13 @@ class FaultProxy:
 
     async def _forward(self, request: web.Request) -> Answer:
         """The API server's answer; the first one to each read is remembered, but for what Secrets hold."""
-        body = await request.read()
+        carried = asyncio.create_task(self._carry(request, await request.read()))
+        self._carried.add(carried)
+        carried.add_done_callback(self._carried.discard)
+        # To its end, even if who asked is killed meanwhile: else the audit log has 504 for what may have been done.
+        return await asyncio.shield(carried)
+
+    async def _carry(self, request: web.Request, body: bytes) -> Answer:
         async with self._ask(request, body) as response:
             answer = response.status, _headers(response), await response.read()
         if request.method != "GET" and KEPT.search(request.raw_path) and "Audit-Id" in response.headers:

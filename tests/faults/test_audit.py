@@ -98,3 +98,28 @@ def test_a_line_that_is_being_written_when_the_log_is_begun_is_read_when_it_is_w
     with path.open("ab") as more:
         more.write(line[9:])
     assert log.writes("shop") == []
+    log.close()
+
+
+def test_what_is_written_before_and_after_the_log_is_rotated_is_read(tmp_path: Path) -> None:
+    def line(name: str) -> bytes:
+        about = {"resource": "pods", "namespace": "shop", "name": name}
+        stamps = {"requestReceivedTimestamp": "", "stageTimestamp": "", "auditID": name, "requestURI": ""}
+        event = {"stage": "ResponseComplete", "verb": "delete", "user": {"username": US}, "objectRef": about, **stamps}
+        return json.dumps(event).encode() + b"\n"
+
+    path = tmp_path / "audit.log"
+    path.write_bytes(line("before"))
+    log = AuditLog(path)
+    with path.open("ab") as more:
+        more.write(line("a"))
+    assert [each.name for each in log.writes("shop")] == ["a"]
+    with path.open("ab") as more:
+        more.write(line("b"))
+    path.rename(tmp_path / "audit-1.log")
+    assert [each.name for each in log.writes("shop")] == ["a", "b"], "there may be no new one yet"
+    path.write_bytes(line("c"))
+    assert [each.name for each in log.writes("shop")] == ["a", "b", "c"]
+    log.begin()
+    assert log.writes("shop") == []
+    log.close()

@@ -54,5 +54,6 @@ def test_an_incident_that_only_a_stopped_cache_still_shows_is_not_acted_on(
         later.close()
         log = AuditLog(second.audit, whole=True)
         made = [each for each in log.writes(namespace) if each.agent == later.agent and each.is_made]
+        log.close()
         assert [each for each in made if each.is_on_target] == []
         assert lane.api.list("networkpolicies") == []

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -150,8 +150,11 @@ class OperatorProcess:
     def start(self) -> None:
         self._begins = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self._argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT)
+            self.process = self._launch(out)
         eventually(self._listens, within=20, what=f"the operator to listen; see {self.log}")
+
+    def _launch(self, out: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT)
 
     def _listens(self) -> str:
         assert self.process is not None

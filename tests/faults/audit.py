@@ -180,15 +180,17 @@ def gaps(writes: list[Write], agents: frozenset[str]) -> list[str]:
     """Where an isolation was away, or became another one, while status said that it is in force.
 
     It is in force from the end of the first status patch with its entry Done until somebody other than these operators
-    changes the spec of the Incident or deletes it. ``writes``: everybody's, in the order in which they ended.
+    changes the spec of the Incident or deletes it. ``writes``: everybody's, in the order in which they ended. What was
+    asked for counts from when it was sent: it is acted upon a moment after it is stored, and has not ended by then.
     """
     there: dict[str, Any] = {}
     in_force: set[str] = set()
     found = []
+    ends = min((write.began for write in writes if write.agent not in agents and _asks_for_an_end(write)), default="~")
     for write in writes:
         if not write.is_made:
             continue
-        if in_force and write.agent not in agents and _asks_for_an_end(write):
+        if write.began >= ends:
             break
         if write.is_status_of_incident:
             in_force |= _isolations(write.request)

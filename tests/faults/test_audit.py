@@ -43,6 +43,7 @@ RELEASE = {"spec": {"release": True}}
         ([status(1, "Intended"), policy(2), status(3), asked(4, RELEASE), policy(5, "delete")], ""),
         ([status(1, "Intended"), policy(2), status(3), asked(4, verb="delete"), policy(5, "delete")], ""),
         ([policy(1), policy(2, "delete"), policy(3), status(4)], ""),
+        ([status(1, "Intended"), policy(2), status(3), policy(6, "delete"), asked(5, RELEASE)], ""),
         ([status(1), policy(2)], "is not there"),
         ([policy(1), status(2), policy(3, "delete"), policy(4), asked(5, RELEASE)], "delete networkpolicies p"),
         ([policy(1), status(2), policy(3, "patch", ingress=[{}])], "patch networkpolicies p"),

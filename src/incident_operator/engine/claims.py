@@ -14,6 +14,7 @@ from typing import get_args
 
 from incident_operator.api.status import Phase
 from incident_operator.cluster.port import Cluster
+from incident_operator.cluster.scope import list_within
 from incident_operator.engine import restoring
 from incident_operator.engine.keys import Key
 from incident_operator.faults import NotFound
@@ -74,10 +75,7 @@ class Claims:
 
     async def _incidents(self, field_selector: str) -> Sequence[Manifest]:
         """The Incidents that this operator looks after."""
-        found: list[Manifest] = []
-        for namespace in self._namespaces or ("",):
-            found += await self._cluster.list_all("Incident", namespace=namespace, field_selector=field_selector)
-        return found
+        return await list_within(self._cluster, self._namespaces, "Incident", field_selector=field_selector)
 
     def _learn_one(self, incident: Manifest) -> None:
         """What one Incident has, from its status alone."""

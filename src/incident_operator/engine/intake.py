@@ -17,6 +17,7 @@ import structlog
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
+from incident_operator.cluster.scope import list_within
 from incident_operator.engine import joining
 from incident_operator.engine.calls import Call, Caller
 from incident_operator.engine.claims import OPEN
@@ -226,13 +227,8 @@ class Intake:
 
     async def _made_by_signals(self, which: str) -> Sequence[Manifest]:
         """Metadata of the Incidents of a field selector that signals made."""
-        lists = [
-            await self._cluster.list_all(
-                "Incident", namespace=namespace, label_selector=names.SIGNAL, field_selector=which, metadata_only=True
-            )
-            for namespace in self._namespaces or ("",)
-        ]
-        return [each for of in lists for each in of]
+        of_signals = {"label_selector": names.SIGNAL, "field_selector": which}
+        return await list_within(self._cluster, self._namespaces, "Incident", **of_signals, metadata_only=True)
 
     def _remembered(self, where: Where) -> str:
         at, name = self._made.get(where, (float("-inf"), ""))

@@ -8,18 +8,14 @@ from typing import Any
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
+from incident_operator.cluster.scope import list_within
 from incident_operator.engine.claims import OPEN
-from incident_operator.planning.plan import Manifest
 from incident_operator.signals.signal import Signal, Source
 
 
 async def firing(cluster: Cluster, namespaces: Sequence[str], source: Source) -> list[Signal]:
     """Those of one source, as they were told; Waiting where the API server is away."""
-    found: list[Manifest] = []
-    for namespace in namespaces or ("",):
-        found += await cluster.list_all(
-            "Incident", namespace=namespace, label_selector=names.SIGNAL, field_selector=OPEN
-        )
+    found = await list_within(cluster, namespaces, "Incident", label_selector=names.SIGNAL, field_selector=OPEN)
     return [
         _signal(each, source)
         for incident in found

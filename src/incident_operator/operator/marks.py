@@ -15,6 +15,7 @@ import structlog
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
+from incident_operator.cluster.scope import list_within
 from incident_operator.engine.claims import OPEN
 from incident_operator.faults import Conflict, Fault, NotFound
 from incident_operator.operator.relist import is_open
@@ -136,18 +137,12 @@ class Marker:
         self._seen = {uid: seen for uid, seen in self._seen.items() if uid in uids}
         if not workloads:
             return
-        busy = targeted(await self._incidents())
+        busy = targeted(await list_within(self._cluster, self._namespaces, "Incident", field_selector=OPEN))
         for workload in workloads:
             meta = workload["metadata"]
             is_busy = (workload["kind"], meta["namespace"], meta["name"]) in busy
             if self._is_due(workload, is_busy=is_busy):
                 await self._consider(workload, is_busy=is_busy)
-
-    async def _incidents(self) -> Sequence[Manifest]:
-        found: list[Manifest] = []
-        for namespace in self._namespaces or ("",):
-            found += await self._cluster.list_all("Incident", namespace=namespace, field_selector=OPEN)
-        return found
 
     async def _workloads(self) -> list[Manifest]:
         """Every workload that opted in, by its own label or by that of its namespace."""
@@ -155,10 +150,7 @@ class Marker:
         opted = await self._opted_namespaces()
         for kind in KINDS:
             lists = [await self._cluster.list(kind, namespace) for namespace in opted]
-            lists += [
-                await self._cluster.list_all(kind, namespace=namespace, label_selector=OPTED_IN)
-                for namespace in self._namespaces or ("",)
-            ]
+            lists.append(await list_within(self._cluster, self._namespaces, kind, label_selector=OPTED_IN))
             for workload in (each for some in lists for each in some):
                 if labels_of(workload).get(names.MARK_REVISIONS, "true") == "true":
                     found[workload["metadata"]["uid"]] = workload

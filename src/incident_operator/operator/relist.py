@@ -12,6 +12,7 @@ import structlog
 
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
+from incident_operator.cluster.scope import list_within
 from incident_operator.engine.claims import CLOSED, OPEN
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Fault, Waiting
@@ -100,12 +101,10 @@ class Relist:
 
     async def _list(self) -> Sequence[Manifest]:
         is_whole = self._rounds % WHOLE_EVERY == WHOLE_FIRST
-        found: list[Manifest] = []
-        for namespace in self._namespaces or ("",):
-            found += await self._cluster.list_all("Incident", namespace=namespace, field_selector=OPEN)
-            if is_whole:
-                everything = await self._cluster.list_all("Incident", namespace=namespace, metadata_only=True)
-                found += (each for each in everything if each["metadata"].get("deletionTimestamp"))
+        found = await list_within(self._cluster, self._namespaces, "Incident", field_selector=OPEN)
+        if is_whole:
+            everything = await list_within(self._cluster, self._namespaces, "Incident", metadata_only=True)
+            found += (each for each in everything if each["metadata"].get("deletionTimestamp"))
         return found
 
     async def run(self) -> None:

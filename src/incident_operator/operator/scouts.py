@@ -15,6 +15,7 @@ import structlog
 from incident_operator.api import names
 from incident_operator.cluster.port import Cluster, Reader
 from incident_operator.cluster.resources import resource
+from incident_operator.cluster.scope import list_within
 from incident_operator.faults import Fault, Waiting
 from incident_operator.operator.polling import Intake
 from incident_operator.planning.plan import Manifest
@@ -118,7 +119,7 @@ class Scouts:
 
     async def _annotated(self, kind: str) -> list[Manifest]:
         """The workloads of a kind with one of the annotations; of all others only metadata is seen."""
-        found = await self._everywhere(kind, metadata_only=True)
+        found = await list_within(self._cluster, self._namespaces, kind, metadata_only=True)
         asks = [each for each in found if set(ANNOTATIONS) & set(each["metadata"].get("annotations") or {})]
         return [{**each, "kind": kind} for each in asks]
 
@@ -150,7 +151,7 @@ class Scouts:
         """What Trivy Operator's reports tell, where it is there and a threshold is configured."""
         if self._threshold is None or resource(REPORT).group not in await self._cluster.groups():
             return []
-        found = await self._everywhere(REPORT)
+        found = await list_within(self._cluster, self._namespaces, REPORT)
         made = []
         for each in found:
             try:
@@ -158,13 +159,6 @@ class Scouts:
             except BadSignal as error:
                 self._trouble(f"{each['metadata'].get('namespace')}/{each['metadata']['name']}", str(error))
         return [each for each in made if each is not None]
-
-    async def _everywhere(self, kind: str, *, metadata_only: bool = False) -> list[Manifest]:
-        """What there is of a kind in the namespaces that are looked after."""
-        found: list[Manifest] = []
-        for namespace in self._namespaces or ("",):
-            found += await self._cluster.list_all(kind, namespace=namespace, metadata_only=metadata_only)
-        return found
 
     def _trouble(self, where: str, why: str, said: str = "Could not look at annotated workloads") -> None:
         """Log what could not be seen, once until it can."""

@@ -88,10 +88,7 @@ class Cluster:
         found = [each for each in self.objects if each.get("kind", "Incident") == kind]
         return [each for each in found if not namespace or each["metadata"].get("namespace") == namespace]
 
-    async def list_all(
-        self, kind: str, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
-    ) -> Sequence[Any]:
-        del field_selector
+    async def list_all(self, kind: str, *, namespace: str = "", label_selector: str = "", **_: Any) -> Sequence[Any]:
         self.reads.append(kind)
         if not label_selector:
             return self._of(kind, namespace)

@@ -32,7 +32,7 @@ class Cluster:
         self.asked: list[tuple[str, str]] = []
 
     async def list_all(
-        self, kind: str, *, namespace: str, field_selector: str = "", metadata_only: bool = False
+        self, kind: str, *, namespace: str, field_selector: str = "", metadata_only: bool = False, **_: Any
     ) -> Sequence[Any]:
         assert kind == "Incident"
         self.asked.append((f"metadata {namespace}".strip() if metadata_only else namespace, field_selector))

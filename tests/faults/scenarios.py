@@ -80,6 +80,15 @@ def _rolled_out(api: Api, run: str) -> None:
     eventually(look, within=60, what=f"the rollout of {run}", every=0.05)
 
 
+def _listed(api: Api, plural: str, name: str) -> None:
+    """Wait until the API server's watch cache, from which lists come, has what was made."""
+
+    def look() -> bool:
+        return any(each["metadata"]["name"] == name for each in api.list(plural, query="resourceVersion=0"))
+
+    eventually(look, within=20, what=f"{plural} {name} in the watch cache", every=0.05)
+
+
 def release(api: Api, run: str, version: str) -> None:
     """Roll out another version."""
     template = _deployment(run, version=version)["spec"]["template"]
@@ -119,6 +128,7 @@ class Scale(Scenario):
         kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
         api.create("horizontalpodautoscalers", {**kind, "metadata": {"name": run}, "spec": spec})
         _rolled_out(api, run)
+        _listed(api, "horizontalpodautoscalers", run)
 
     def spec(self, run: str) -> dict[str, Any]:
         targets = [{"kind": "Deployment", "name": run}]

@@ -120,7 +120,12 @@ class Reference:
 
 
 def cases(scenario: str, fault: str, reference: Reference) -> list[Case]:
-    """Every request of a scenario at which a fault may strike."""
+    """Every request of a scenario at which a fault may strike.
+
+    Only a list can be stale: the operator asks for it with ``resourceVersion=0``, from the watch cache. One object it
+    asks for without, and no API server has an older one to give then (Kubernetes API concepts, resource versions:
+    "Most Recent").
+    """
     action = FAULTS[fault]["action"]
     if action.startswith("watch_"):
         return [Case(scenario, "watch incidents", number, fault) for number in range(1, EVENTS + 1)]
@@ -129,7 +134,8 @@ def cases(scenario: str, fault: str, reference: Reference) -> list[Case]:
     found = []
     for seen in reference.cold.requests:
         counted[seen.kind] += 1
-        if seen.is_watch or (action == "stale" and (seen.method != "GET" or counted[seen.kind] == 1)):
+        is_stale_of_nothing = not seen.kind.startswith("list ") or counted[seen.kind] == 1
+        if seen.is_watch or (action == "stale" and is_stale_of_nothing):
             continue
         is_cold = counted[seen.kind] > warm[seen.kind]
         found.append(Case(scenario, seen.kind, counted[seen.kind], fault, is_cold))

@@ -220,7 +220,7 @@ def _label(pod: Manifest, occasion: Occasion) -> Change:
         key=f"Pod/{ref.name}",
         target=ref,
         # Made even where the label is ours already: only so it is on record, and goes on release.
-        request=patch(ref, swap_member(pod, "labels", names.ISOLATED, None, occasion.uid)),
+        request=patch(ref, swap_member(pod, "labels", names.ISOLATED, now, occasion.uid)),
         before={"label": None},
         after={"label": occasion.uid},
         summary=f"pod/{ref.name}: label {names.ISOLATED}={occasion.uid}",

@@ -188,7 +188,11 @@ def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
         fresh = dataclasses.replace(fresh, state=EntryState.SKIPPED, message="it was so already")
     for old in record.entries:
         same = old.change.key == change.key and old.step == step.name and old.action == step.action
-        if not same or old.state not in LIVE or (change.target.uid and old.change.target.uid != change.target.uid):
+        if not same or (change.target.uid and old.change.target.uid != change.target.uid):
+            continue
+        if old.state is EntryState.KEPT and change.request is None:
+            return old  # by this Incident, whose end could not be recorded or that was opened again
+        if old.state not in LIVE:
             continue
         # One that was made and is asked for again is not as it was made any more: it is made again.
         if change.request is None or (old.state is EntryState.INTENDED and old.change.after == change.after):

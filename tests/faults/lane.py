@@ -134,8 +134,7 @@ class Lane:
         self.revive()
         scenario.prepare(self.api, run)
         eventually(lambda: self.proxy.is_watched("/incidents"), within=20, what="the operator's watch", every=LOOK)
-        # A list that is watched is not read again, and which are hangs on how long ago the last run was: begin without.
-        eventually(lambda: not self.proxy.cut_list_watches(), within=5, what="lists that are read anew", every=LOOK)
+        self.read_lists_anew()
         self.proxy.forget()
         self.audit.begin()
         try:
@@ -143,6 +142,10 @@ class Lane:
         finally:
             self.proxy.clear()
             self.remove(run)
+
+    def read_lists_anew(self) -> None:
+        """Cut the watches of lists: one that is watched is not read again, and which are hangs on what was before."""
+        eventually(lambda: not self.proxy.cut_list_watches(), within=5, what="lists that are read anew", every=LOOK)
 
     def remove(self, run: str) -> None:
         """Delete the Incident, which puts back what is left of it, and all else."""

@@ -180,6 +180,7 @@ def test_a_rollback_that_is_shown_old_revisions_goes_to_the_one_before_the_newes
         lane.api.delete("incidents", run)
         eventually(lambda: lane.api.get("incidents", run) is None, within=WITHIN, what="its end")
         release(lane.api, run, "3")
+        lane.read_lists_anew()
         old = Rule("stale", kind="list replicasets", count=3)
         lane.proxy.add(old)
         course = Course(lane, scenario, run)

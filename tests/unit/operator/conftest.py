@@ -155,7 +155,7 @@ async def api() -> AsyncIterator[PretendApi]:
     await runner.cleanup()
 
 
-async def until(is_so: Any, *, within: float = 20) -> None:
+async def until(is_so: Any, *, within: float = 10.0) -> None:
     """Wait until something holds; fail with a TimeoutError if it does not in time."""
     async with asyncio.timeout(within):
         while not is_so():  # noqa: ASYNC110 - what is waited for tells nobody

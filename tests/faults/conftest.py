@@ -17,8 +17,8 @@ from tests_support.cluster import Kubectl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POLICY = Path(__file__).resolve().parent / "audit-policy.yaml"
-LANES = 2 * max(2, os.cpu_count() or 0)
-"""A lane takes about one core."""
+LANES = 3 * max(2, os.cpu_count() or 0)
+"""A lane waits two thirds of its time."""
 OURS = "/incident_operator/"
 """A traceback through these files is a bug; kopf has some of its own when its watch breaks while it stops."""
 MakeLane = Callable[..., Lane]

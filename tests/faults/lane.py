@@ -17,7 +17,7 @@ from faults.audit import AuditLog, Effects, Write, effects, gaps, masker, unanno
 from faults.forked import ForkedOperator
 from faults.proxy import FaultProxy
 from faults.rules import Rule, Seen
-from faults.scenarios import Scenario, is_stalled, ready_reason, tidy
+from faults.scenarios import LOOK, Scenario, is_stalled, ready_reason, tidy
 from faults.world import World, differences, snapshot
 from tests_support.cluster import Kubectl, Namespace
 from tests_support.waiting import eventually
@@ -27,7 +27,6 @@ REQUESTED_AT = "incident-operator.dev/requested-at"
 UNASKED = "AwaitingApproval"
 """Where a scenario is not held by that, a fault kept the blast radius from being known: a person would ask again."""
 OPTIONS = ("--resync", "2s", "--verified-after", "10m")
-LOOK = 0.05
 WITHIN = 25.0
 """Seconds that a run may take beyond what its fault itself delays."""
 

@@ -13,6 +13,8 @@ from tests_support.cluster import incident
 from tests_support.waiting import eventually
 from tests_support.workloads import plain
 
+LOOK = 0.1
+"""Seconds between two looks: at half of that they are near half of all that the API server is asked."""
 UNVERIFIED = "IsolationUnverified"
 """Where an isolation ends whose effect cannot be tried out: pretend pods have no network."""
 
@@ -77,7 +79,7 @@ def _rolled_out(api: Api, run: str) -> None:
         counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
         return is_seen and counts == [wanted] * 3
 
-    eventually(look, within=60, what=f"the rollout of {run}", every=0.05)
+    eventually(look, within=60, what=f"the rollout of {run}", every=LOOK)
 
 
 def _listed(api: Api, plural: str, name: str) -> None:
@@ -86,7 +88,7 @@ def _listed(api: Api, plural: str, name: str) -> None:
     def look() -> bool:
         return any(each["metadata"]["name"] == name for each in api.list(plural, query="resourceVersion=0"))
 
-    eventually(look, within=20, what=f"{plural} {name} in the watch cache", every=0.05)
+    eventually(look, within=20, what=f"{plural} {name} in the watch cache", every=LOOK)
 
 
 def release(api: Api, run: str, version: str) -> None:
@@ -170,7 +172,7 @@ class DeleteWhileHeld(Scenario):
             conditions = (api.get("pods", run).get("status") or {}).get("conditions") or ()
             return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
-        eventually(look, within=30, what=f"pod {run} to be ready", every=0.05)
+        eventually(look, within=30, what=f"pod {run} to be ready", every=LOOK)
 
     def spec(self, run: str) -> dict[str, Any]:
         targets = [{"kind": "Pod", "name": run}]
@@ -186,8 +188,10 @@ class Recover(Scenario):
     name = "recover"
 
     def prepare(self, api: Api, run: str) -> None:
-        for name in (run, f"{run}-api"):
-            api.create("deployments", _deployment(name, replicas=2))
+        names = (run, f"{run}-api")
+        for replicas, name in enumerate(names, start=1):
+            api.create("deployments", _deployment(name, replicas=replicas))
+        for name in names:
             _rolled_out(api, name)
         gates = [{"name": "ready", "podsReady": {}}, {"name": "rolled-out", "rollout": {}}]
         tiers = [

@@ -13,9 +13,23 @@ from collections.abc import Iterable
 import structlog
 
 from incident_operator.actions.contract import Action, Rechecks
+from incident_operator.api import names
 from incident_operator.cluster.port import Hands
 from incident_operator.faults import Conflict, Fault, NotFound, Stalled, Waiting
+from incident_operator.planning.authorship import is_of_another
 from incident_operator.planning.plan import Change, Entry, EntryState, Manifest, Request, Standing
+
+SO_BY_ANOTHER = "somebody else made it so after it was planned: nothing was written, and nothing will be put back"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """One intended write that is about to be made."""
+
+    action: Action
+    entry: Entry
+    is_first: bool = False
+    """Whether it is known never to have been sent: what is as it wants it then is not of its making."""
 
 
 def with_state(entry: Entry, state: EntryState, message: str = "") -> Entry:
@@ -23,30 +37,31 @@ def with_state(entry: Entry, state: EntryState, message: str = "") -> Entry:
     return dataclasses.replace(entry, state=state, message=message)
 
 
-async def act(hands: Hands, action: Action, entry: Entry, now: str) -> Entry:
+async def act(hands: Hands, attempt: Attempt, now: str) -> Entry:
     """Make one intended write, or adopt it where it was made before.
 
     Raises Waiting when it is not known whether it was made (the API server went away in
     between): the entry stays Intended, and the next look makes or adopts it.
     """
+    entry = attempt.entry
     request = entry.change.request
     if request is None:
         return with_state(entry, EntryState.SKIPPED, "it was so already")
     try:
         answer = await hands.send(request)
     except (Conflict, NotFound) as fault:
-        return await _judge(hands, action, entry, fault, now)
+        return await _judge(hands, attempt, fault, now)
     except Stalled as fault:
         if fault.reason == "AlreadyExists":
-            return await _judge(hands, action, entry, fault, now)
+            return await _judge(hands, attempt, fault, now)
         return with_state(entry, EntryState.FAILED, f"{fault.reason}: {fault.message}")
     return _done(entry, request, answer, now)
 
 
-async def _act(hands: Hands, action: Action, entry: Entry, now: str) -> Entry:
+async def _act(hands: Hands, attempt: Attempt, now: str) -> Entry:
     """As ``act``; what is logged meanwhile names the step."""
-    with structlog.contextvars.bound_contextvars(step=entry.step):
-        return await act(hands, action, entry, now)
+    with structlog.contextvars.bound_contextvars(step=attempt.entry.step):
+        return await act(hands, attempt, now)
 
 
 def _done(entry: Entry, request: Request, answer: Manifest | None, now: str) -> Entry:
@@ -58,13 +73,25 @@ def _done(entry: Entry, request: Request, answer: Manifest | None, now: str) -> 
     return dataclasses.replace(entry, change=change, state=EntryState.DONE, done_at=now, message="")
 
 
-async def _judge(hands: Hands, action: Action, entry: Entry, fault: Fault, now: str) -> Entry:
+def _adopted(attempt: Attempt, request: Request, current: Manifest | None, now: str) -> Entry:
+    """The entry of a write whose target is as it wants it: made by a process before this one, or by somebody else.
+
+    A made object bears the Incident's mark, else it would not stand as wanted. What a patch sets may be anybody's.
+    """
+    is_patch = request.verb == "patch" and current is not None
+    if is_patch and (attempt.is_first or is_of_another(current or {}, request, names.FIELD_MANAGER)):
+        return with_state(attempt.entry, EntryState.SKIPPED, SO_BY_ANOTHER)
+    return _done(attempt.entry, request, current, now)
+
+
+async def _judge(hands: Hands, attempt: Attempt, fault: Fault, now: str) -> Entry:
     """What a refused precondition means, told from the object as it is now."""
+    entry = attempt.entry
     target, request = entry.change.target, entry.change.request
     current = await hands.find(target.kind, target.namespace, target.name)
-    standing = action.standing(entry.change, current)
+    standing = attempt.action.standing(entry.change, current)
     if standing is Standing.AFTER and request is not None:
-        return _done(entry, request, current, now)
+        return _adopted(attempt, request, current, now)
     if standing is Standing.GONE:
         if request is not None and request.verb == "delete":
             return _done(entry, request, None, now)
@@ -78,44 +105,42 @@ async def _judge(hands: Hands, action: Action, entry: Entry, fault: Fault, now: 
     )
 
 
-async def act_all(
-    hands: Hands, entries: Iterable[tuple[Action, Entry]], now: str
-) -> tuple[list[Entry], Waiting | None]:
+async def act_all(hands: Hands, attempts: Iterable[Attempt], now: str) -> tuple[list[Entry], Waiting | None]:
     """Make the writes of a stage at once; the entries that came to something, and the first reason to wait.
 
     Whatever one write raises, the others are finished and reported: their results must get on record.
     """
-    pairs = list(entries)
-    faults = await _rechecked(hands, pairs)
+    attempts = list(attempts)
+    faults = await _rechecked(hands, attempts)
     results = await asyncio.gather(
         *(
-            _refused(hands, action, entry, faults[entry.step], now)
-            if entry.step in faults
-            else _act(hands, action, entry, now)
-            for action, entry in pairs
+            _refused(hands, attempt, faults[attempt.entry.step], now)
+            if attempt.entry.step in faults
+            else _act(hands, attempt, now)
+            for attempt in attempts
         ),
         return_exceptions=True,
     )
     done: list[Entry] = []
     waiting: Waiting | None = None
-    for (_, entry), result in zip(pairs, results, strict=True):
+    for attempt, result in zip(attempts, results, strict=True):
         if isinstance(result, Entry):
             done.append(result)
         elif isinstance(result, Waiting):
             waiting = waiting or result
         elif isinstance(result, Fault):
-            done.append(with_state(entry, EntryState.FAILED, f"{result.reason}: {result.message}"))
+            done.append(with_state(attempt.entry, EntryState.FAILED, f"{result.reason}: {result.message}"))
         else:
             raise result
     return done, waiting
 
 
-async def _rechecked(hands: Hands, pairs: Iterable[tuple[Action, Entry]]) -> dict[str, Fault]:
+async def _rechecked(hands: Hands, attempts: Iterable[Attempt]) -> dict[str, Fault]:
     """The steps whose plan rests on what is not so any more, and why; the writes of a step are made all or none."""
     asked: dict[str, tuple[Rechecks, list[Change]]] = {}
-    for action, entry in pairs:
-        if isinstance(action, Rechecks):
-            asked.setdefault(entry.step, (action, []))[1].append(entry.change)
+    for each in attempts:
+        if isinstance(each.action, Rechecks):
+            asked.setdefault(each.entry.step, (each.action, []))[1].append(each.entry.change)
     faults: dict[str, Fault] = {}
     for step, (asking, changes) in asked.items():
         try:
@@ -125,14 +150,15 @@ async def _rechecked(hands: Hands, pairs: Iterable[tuple[Action, Entry]]) -> dic
     return faults
 
 
-async def _refused(hands: Hands, action: Action, entry: Entry, fault: Fault, now: str) -> Entry:
+async def _refused(hands: Hands, attempt: Attempt, fault: Fault, now: str) -> Entry:
     """A write that is not made any more; one that a process before this one has made is adopted."""
     if isinstance(fault, Waiting):
         raise fault
+    entry = attempt.entry
     target, request = entry.change.target, entry.change.request
     current = await hands.find(target.kind, target.namespace, target.name)
-    if request is not None and action.standing(entry.change, current) is Standing.AFTER:
-        return _done(entry, request, current, now)
+    if request is not None and attempt.action.standing(entry.change, current) is Standing.AFTER:
+        return _adopted(attempt, request, current, now)
     return with_state(entry, EntryState.FAILED, f"{fault.reason}: {fault.message}")
 
 

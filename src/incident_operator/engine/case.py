@@ -54,6 +54,8 @@ class Case:
     news: list[Moment] = dataclasses.field(default_factory=list)
     fastening: asyncio.Task[None] | None = None
     """Our finalizer on its way."""
+    unsent: frozenset[tuple[str, str]] = frozenset()
+    """The places of the entries that this look has intended and not tried: no other process can have, either."""
 
     @property
     def now(self) -> datetime:

@@ -31,21 +31,24 @@ async def intend(case: Case, steps: tuple[PlannedStep, ...]) -> None:
     """Put every write of the stage on record before any is made; one patch, with the plan if that is new."""
     if case.fastening is None:
         await case.fastened()
-    for step in steps:
-        _intend(case, step, case.record.of_step(step.name))
+    new = [entry for step in steps for entry in _intend(case, step, case.record.of_step(step.name))]
     await case.save()
+    case.unsent = frozenset(entry.place for entry in new)
 
 
-def _intend(case: Case, step: PlannedStep, entries: tuple[Entry, ...]) -> None:
+def _intend(case: Case, step: PlannedStep, entries: tuple[Entry, ...]) -> list[Entry]:
+    """Put the writes of one step on record, without saving it yet; those entries."""
     old = case.record.step(step.name)
     expires = expiry(case.stamp, step.expires_seconds)
     started = old.started_at or case.stamp
     case.record = case.record.with_step(dataclasses.replace(old, state="Acting", started_at=started))
-    due = [entry for entry in entries if entry.state is EntryState.PLANNED]
-    case.record = case.record.with_entries(
+    new = [
         dataclasses.replace(entry, state=EntryState.INTENDED, intended_at=case.stamp, expires_at=expires)
-        for entry in due
-    )
+        for entry in entries
+        if entry.state is EntryState.PLANNED
+    ]
+    case.record = case.record.with_entries(new)
+    return new
 
 
 async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, Action], metrics: Metrics) -> None:
@@ -55,8 +58,9 @@ async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, 
     """
     await case.save()  # what a settlement has added is on record before it is made
     await case.fastened()
+    unsent, case.unsent = case.unsent, frozenset()
     due = [
-        (actions[step.action], entry)
+        acting.Attempt(actions[step.action], entry, is_first=entry.place in unsent)
         for step in steps
         for entry in case.record.of_step(step.name)
         if entry.state is EntryState.INTENDED
@@ -83,9 +87,15 @@ def _after_act(case: Case, step: PlannedStep, metrics: Metrics) -> None:
         reason, _, text = broken[0].message.partition(": ")
         finish(case, step, failed(reason, text), metrics)
         return
-    made = "; ".join(entry.change.summary for entry in entries)
+    made = "; ".join(_said(entry) for entry in entries)
     case.record = case.record.with_step(dataclasses.replace(record, state="Settling", message=made))
     case.note("Acted", f"{step.name}: {made}")
+
+
+def _said(entry: Entry) -> str:
+    """What became of one write, for people; that nothing was to be written is in the summary of it already."""
+    is_news = entry.message and entry.change.request is not None
+    return f"{entry.change.summary}: {entry.message}" if is_news else entry.change.summary
 
 
 async def settle(

@@ -173,6 +173,11 @@ class Entry:
     expires_at: str = ""
     """When it is put back, whatever else; empty: never by itself."""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Which entry of the ledger it is: its step's name, and its change's key."""
+        return self.step, self.change.key
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckWish:

@@ -110,11 +110,11 @@ def merged(record: Record, plan: Plan) -> Record:
     for step in plan.steps:
         mine = [_entry(record, step, change) for change in step.changes]
         entries += mine
-        taken |= {(entry.step, entry.change.key) for entry in mine}
+        taken |= {entry.place for entry in mine}
         old = record.step(step.name)
         unchanged = old.state == "Done" and all(entry.state is not EntryState.PLANNED for entry in mine)
         steps.append(old if unchanged else StepRecord(step.name))
-    left = [e for e in record.entries if (e.step, e.change.key) not in taken and e.state is not EntryState.PLANNED]
+    left = [e for e in record.entries if e.place not in taken and e.state is not EntryState.PLANNED]
     return dataclasses.replace(
         record, plan=plan.steps, plan_hash=plan.hash, steps=tuple(steps), entries=(*left, *entries)
     )

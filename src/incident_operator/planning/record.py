@@ -166,8 +166,8 @@ class Record:
 
     def of(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         """These entries as they are now."""
-        keys = {(entry.step, entry.change.key) for entry in entries}
-        return tuple(entry for entry in self.entries if (entry.step, entry.change.key) in keys)
+        keys = {entry.place for entry in entries}
+        return tuple(entry for entry in self.entries if entry.place in keys)
 
     def with_step(self, new: StepRecord) -> Record:
         """The record with one step replaced."""
@@ -175,8 +175,8 @@ class Record:
 
     def with_entries(self, changed: Iterable[Entry]) -> Record:
         """The record with some entries replaced (same step and key), or added at the end."""
-        new = {(entry.step, entry.change.key): entry for entry in changed}
-        kept = tuple(new.pop((entry.step, entry.change.key), entry) for entry in self.entries)
+        new = {entry.place: entry for entry in changed}
+        kept = tuple(new.pop(entry.place, entry) for entry in self.entries)
         return dataclasses.replace(self, entries=(*kept, *new.values()))
 
     def noted(self, moment: Moment) -> Record:

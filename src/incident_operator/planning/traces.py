@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from incident_operator.planning.authorship import owns
 from incident_operator.planning.changes import Happening
 from incident_operator.planning.plan import Manifest, Ref
 from incident_operator.planning.revisions import FORMER, REVISION, images
@@ -45,12 +46,7 @@ class Touch:
 
     def owns(self, *path: str) -> bool:
         """Whether it wrote this field, or anything in it: ``f:spec``, ``f:template``."""
-        here: Any = self.fields
-        for step in path:
-            if not isinstance(here, Mapping) or step not in here:
-                return False
-            here = here[step]
-        return True
+        return owns(self.fields, *path)
 
 
 def touches(thing: Manifest) -> list[Touch]:

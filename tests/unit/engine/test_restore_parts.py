@@ -12,7 +12,7 @@ from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.actions.restore import Restore
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cluster.fake import FakeCluster
-from incident_operator.engine.acting import act_all
+from incident_operator.engine.acting import Attempt, act_all
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Waiting
@@ -126,7 +126,9 @@ def entries(changes: tuple[Change, ...]) -> list[Entry]:
 
 async def act(fake: FakeCluster, changes: tuple[Change, ...], hours: float) -> list[Entry]:
     action = Restore(clock=lambda: later(3600 * hours))
-    made, waiting = await act_all(fake, [(action, entry) for entry in entries(changes)], stamp(later(3600 * hours)))
+    made, waiting = await act_all(
+        fake, [Attempt(action, entry) for entry in entries(changes)], stamp(later(3600 * hours))
+    )
     if waiting is not None:
         raise waiting
     return made

@@ -277,6 +277,8 @@ class Witness:
         self.effects: Counter[tuple[Any, ...]] = Counter()
         self.first: dict[tuple[str, str], Manifest | None] = {}
         """Objects as they were before we touched them."""
+        self.undecided: dict[tuple[str, str], Manifest | None] = {}
+        """Objects as they were planned for, where somebody wrote while our own write may have been made or not."""
         self._intents: dict[int, Line] = {}
         self._read = 0
 
@@ -332,10 +334,20 @@ class Witness:
                 self.wrong.append(f"the second effect of {intent}")
         return found
 
-    def forget(self, kind: str, name: str) -> None:
-        """Somebody else wrote to this object: what we did to it before is not to be seen any more."""
-        for key in [key for key in self.effects if key[0] == (kind, name)]:
+    def foreign(self, target: tuple[str, str], before: Manifest | None) -> None:
+        """Somebody else wrote to this object: what they chose is what counts from now on, unless we hold it.
+
+        What we did to it before is not to be seen any more. Where our own write was intended and not made, what they
+        put back to what it was may be written again, and what they set to what was intended may be taken for our own
+        write: after a crash nobody can tell whether it was made. What was planned for may come back then, or theirs.
+        """
+        for key in [key for key in self.effects if key[0] == target]:
             del self.effects[key]
+        states = {line.state for line in ledger(self.fake) if line.target == target}
+        if not states.intersection(LIVE):
+            self.first.pop(target, None)
+        elif "Intended" in states and target not in self.first:
+            self.undecided.setdefault(target, before)
 
     def _is_moved_by_autoscaler(self, target: tuple[str, str]) -> bool:
         """Replicas that an autoscaler sets are nobody's decision: written whatever they are, and its to choose."""
@@ -359,14 +371,15 @@ class Witness:
             if line.target in held:
                 continue  # another step has it: what was there before all of them is what comes back in the end
             kind, name = line.target
-            first = self.first.pop(line.target, None)
+            first, planned_for = self.first.pop(line.target, None), self.undecided.pop(line.target, None)
             if line.state != "Released":
                 continue  # it is reported: what is there now is a person's to judge, and counts from now on
             now = self.fake.objects.get((kind, NAMESPACE, name))
             if line.message and self._is_moved_by_autoscaler(line.target):
                 continue
             is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
-            if not is_gone and first is not None and field(kind, now) != field(kind, first):
+            either = [field(kind, each) for each in (first, planned_for or first)]
+            if not is_gone and first is not None and field(kind, now) not in either:
                 self.wrong.append(f"{line} is not back at {field(kind, first)}: {field(kind, now)}")
 
 

@@ -236,17 +236,9 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(who=st.sampled_from(SOMEBODY))
     def somebody(self, who: Callable[[FakeCluster, Clock], list[tuple[str, str]]]) -> None:
         """Other people, and controllers that know nothing of Incidents, write to the same objects."""
+        before = dict(self.fake.objects)
         for kind, name in who(self.fake, self.clock):
-            self.foreign(kind, name)
-
-    def foreign(self, kind: str, name: str) -> None:
-        """What somebody else chose is what counts from now on, unless we hold it.
-
-        What they put back to what it was may be written again: after a crash nobody can tell whether it was made.
-        """
-        self.witness.forget(kind, name)
-        if not any(line.target == (kind, name) and line.state in LIVE for line in ledger(self.fake)):
-            self.witness.first.pop((kind, name), None)
+            self.witness.foreign((kind, name), before.get((kind, NAMESPACE, name)))
 
     @rule(answer=st.sampled_from([(200, 1), (503, 1), None]), reachable=st.booleans())
     def the_network_changes(self, answer: tuple[int, int] | None, reachable: bool) -> None:

@@ -18,6 +18,7 @@ from incident_operator.checks.catalogue import CATALOGUE as CHECKS
 from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway, Gateway
 from incident_operator.faults import Conflict, Fault
+from incident_operator.planning.authorship import is_of_another
 from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release, Request, Verdict
 from tests_support.cluster import Kubectl, Namespace
 from tests_support.waiting import eventually
@@ -128,6 +129,7 @@ class Trial:
         state, request = EntryState.SKIPPED, change.request
         if request is not None:
             answer = await refusals.tried(lambda hands: hands.send(request))
+            assert not is_of_another(answer, request, names.FIELD_MANAGER), "our own write is taken for somebody else's"
             if request.verb == "create":
                 uid = answer["metadata"]["uid"]
                 change = dataclasses.replace(change, target=dataclasses.replace(change.target, uid=uid))

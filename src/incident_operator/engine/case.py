@@ -74,6 +74,12 @@ class Case:
         return found
 
     @property
+    def requested(self) -> str:
+        """The annotation with which a person asks for another try; empty: nobody has."""
+        found: str = self.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
+        return found
+
+    @property
     def ref(self) -> Ref:
         """The Incident itself."""
         return Ref("Incident", self.meta["name"], self.meta["namespace"], self.meta["uid"])

@@ -237,7 +237,7 @@ class Engine:
             case.change(generation=generation)
             await case.save()
             return resting.until_expiry(case)
-        asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
+        asked = case.requested
         if record.generation != generation and record.asked != case.wishes.asked:
             endings.reopen(case)
         case.change(asked=case.wishes.asked)
@@ -255,18 +255,21 @@ class Engine:
             if pause is not None:
                 return await self._wait(case, pause)
         case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
-        if not case.wishes.suspend and await endings.expire(case, self._actions):
+        if not case.wishes.suspend and await endings.expire(case, self._actions, self._metrics):
             return None
         return await self._go_on(case)
 
     async def _ended(self, case: Case) -> bool:
         """Whether it is over, as it was already or because a person or its alerts say so."""
+        untold = hearing.untold_end(case)
         if case.record.outcome in OVER:
             case.change(generation=case.meta["generation"])
             await case.save()
         elif case.wishes.cancel or case.wishes.release:
             outcome: Literal["Cancelled", "Resolved"] = "Cancelled" if case.wishes.cancel else "Resolved"
             await endings.close(case, self._actions, self._metrics, outcome, everything=True)
+        elif untold is not None:
+            await endings.conclude(case, self._metrics, untold)
         elif hearing.is_over_by_itself(case):
             case.note("AlertResolved", "the alert was over before anything was done")
             await endings.close(case, self._actions, self._metrics, "Resolved", everything=False)

@@ -14,7 +14,7 @@ from incident_operator.engine.case import Case
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Fault, Waiting
 from incident_operator.planning.plan import PlannedStep
-from incident_operator.planning.record import Record
+from incident_operator.planning.record import OVER, Over, Record
 from incident_operator.planning.roles import TIER_FAILED, lost
 from incident_operator.planning.summary import containment
 from incident_operator.telemetry.metrics import Metrics
@@ -29,7 +29,8 @@ Actions = Mapping[str, Action]
 
 def reopen(case: Case) -> None:
     """The spec has changed: whatever it had come to, it is looked at anew, and checks get their whole time again."""
-    timers = {name: at for name, at in case.record.timers.items() if name not in ("mitigated", "recovered")}
+    past = {"mitigated", "recovered", *map(str.lower, OVER)}
+    timers = {name: at for name, at in case.record.timers.items() if name not in past}
     case.change(generation=case.meta["generation"], timers=timers, checks=())
     case.memory.windows.clear()
 
@@ -67,9 +68,8 @@ async def _lose(case: Case, metrics: Metrics) -> None:
 async def halt(case: Case, reason: str, message: str, metrics: Metrics) -> None:
     """Stop and say what a person can do; nothing is retried until asked for."""
     again = AGAIN.format(name=case.meta["name"], namespace=case.meta["namespace"])
-    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
     case.change(outcome="Halted", reason=reason, message=message + again)
-    case.change(generation=case.meta["generation"], handled_request=asked, retrying="")
+    case.change(generation=case.meta["generation"], handled_request=case.requested, retrying="")
     case.note(reason, message, warning=True, event=True)
     metrics.refused(reason)
     await case.save()
@@ -91,25 +91,33 @@ async def close(
     case: Case, actions: Actions, metrics: Metrics, outcome: Literal["Resolved", "Cancelled"], *, everything: bool
 ) -> None:
     """Put back what is due and close the Incident."""
-    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
     # Whatever it had come to is over: were that kept, a fault below would leave it at rest with the release undone.
     case.change(outcome="", reason="", message="putting back what was done", retrying="", paused=False)
-    case.change(generation=case.meta["generation"], handled_request=asked)
+    case.change(generation=case.meta["generation"], handled_request=case.requested)
     try:
         await releasing.release(case, actions, everything=everything)
     except Fault:
         await case.save()
         raise
     case.record = case.record.timed("mitigated", case.stamp).timed(outcome.lower(), case.stamp)
-    text = f"{outcome.lower()}: {releasing.told(case.record.entries)}"
-    case.change(outcome=outcome, reason=outcome, message=text)
-    case.note(outcome, text, event=True)
+    case.note(outcome, _told(case, outcome), event=True)
+    await conclude(case, metrics, outcome)
+
+
+def _told(case: Case, outcome: Over) -> str:
+    return f"{outcome.lower()}: {releasing.told(case.record.entries)}"
+
+
+async def conclude(case: Case, metrics: Metrics, outcome: Over) -> None:
+    """Put on record that it is over, once all that is due was put back."""
+    case.change(outcome=outcome, reason=outcome, message=_told(case, outcome), retrying="", paused=False)
+    case.change(generation=case.meta["generation"], handled_request=case.requested)
     await case.save()
     if outcome == "Resolved":
         metrics.resolved(_seconds_between(case.record, "detected", "resolved"))
 
 
-async def expire(case: Case, actions: Actions) -> bool:
+async def expire(case: Case, actions: Actions, metrics: Metrics) -> bool:
     """Put back what has expired; whether that is the end of the Incident, because nothing is left to hold.
 
     While steps or checks are still under way it goes on: expiry takes back what was done, it does not
@@ -128,10 +136,8 @@ async def expire(case: Case, actions: Actions) -> bool:
     if case.record.held() or is_under_way:
         await case.save()
         return False
-    text = f"expired: {releasing.told(case.record.entries)}"
     case.record = case.record.timed("expired", case.stamp)
-    case.change(outcome="Expired", reason="Expired", message=text)
-    await case.save()
+    await conclude(case, metrics, "Expired")
     return True
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from incident_operator.api import names
 from incident_operator.engine.case import Case
-from incident_operator.planning.record import Record
+from incident_operator.planning.record import Over, Record
 
 RESTS = frozenset({"Halted", "Contained", "Planned"})
 """Outcomes that only a person, or what the spec asks for, can change."""
@@ -31,11 +30,17 @@ def is_over_by_itself(case: Case) -> bool:
     return case.wishes.signals.are_over and not case.record.has_begun()
 
 
+def untold_end(case: Case) -> Over | None:
+    """How it is over where that could not be told, and a person asks again: made anew it would all be done twice."""
+    record = case.record
+    is_asked = case.requested != record.handled_request and record.asked == case.wishes.asked
+    return record.reached() if is_asked else None
+
+
 def stays_at_rest(case: Case) -> bool:
     """Whether the spec only tells more than it did, and what the Incident has come to stands."""
     record = case.record
-    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
-    is_the_same = record.asked == case.wishes.asked and asked == record.handled_request
+    is_the_same = record.asked == case.wishes.asked and case.requested == record.handled_request
     return record.outcome in RESTS and is_the_same and record.reason not in VERIFIES and not _is_due(case)
 
 

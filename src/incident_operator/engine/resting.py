@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from incident_operator.api import names
 from incident_operator.engine.case import Case
 from incident_operator.engine.keys import Behind
 from incident_operator.planning.plan import EntryState
@@ -18,7 +17,7 @@ def is_at_rest(case: Case) -> bool:
         return bool(record.generation == case.meta["generation"])
     if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
         return False
-    asked = case.meta.get("annotations", {}).get(names.REQUESTED_AT, "") != record.handled_request
+    asked = case.requested != record.handled_request
     is_due = any(entry.expires_at and entry.expires_at <= case.stamp for entry in record.held())
     return bool(record.generation == case.meta["generation"]) and not asked and not is_due
 

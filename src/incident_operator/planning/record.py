@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from incident_operator.planning.plan import Entry, EntryState, PlannedStep, Release, Verdict
 from incident_operator.planning.policy import Mode
@@ -109,8 +109,9 @@ class Triage:
 
 
 Outcome = Literal["", "Waiting", "Planned", "Contained", "Resolved", "Cancelled", "Expired", "Halted"]
-OVER = frozenset({"Resolved", "Cancelled", "Expired"})
-"""Outcomes after which nothing more is done."""
+Over = Literal["Resolved", "Cancelled", "Expired"]
+OVER: frozenset[Over] = frozenset(get_args(Over))
+"""Outcomes after which nothing more is done; the time of each is kept under its name in small letters."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,6 +192,10 @@ class Record:
         if self.timers.get(name):
             return self
         return dataclasses.replace(self, timers={**self.timers, name: at})
+
+    def reached(self) -> Over | None:
+        """How it is over: all that is due was put back, whether or not that could be told in status since."""
+        return next((outcome for outcome in sorted(OVER) if self.timers.get(outcome.lower())), None)
 
     def has_begun(self) -> bool:
         """Whether any write of the plan may have been made."""

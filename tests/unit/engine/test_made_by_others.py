@@ -1,0 +1,106 @@
+"""What somebody else made as it was planned, before we came to it, is theirs: it does not go back."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from incident_operator.cluster.fake import Call
+from incident_operator.faults import Waiting
+from unit.engine.shop import SPACE, Shop, scaled
+
+OURS = ("Incident", "IncidentLedger", "Event")
+
+
+def is_on_target(call: Call) -> bool:
+    return call.is_write and call.ref.kind not in OURS
+
+
+def with_incident(replicas: int = 0) -> Shop:
+    shop = Shop()
+    shop.deployment("api", 3)
+    shop.incident("i", ("Deployment", "api"), containment=scaled(replicas))
+    return shop
+
+
+def scale(shop: Shop, replicas: int, *managers: str) -> None:
+    """By hand; with whom the API server keeps as the one who set it."""
+
+    def change(thing: Any) -> None:
+        thing["spec"]["replicas"] = replicas
+        fields = {"f:spec": {"f:replicas": {}}}
+        thing["metadata"]["managedFields"] = [{"manager": each, "fieldsV1": fields} for each in managers]
+
+    shop.fake.edit("Deployment", SPACE, "api", change)
+
+
+async def died_before_it_was_sent(shop: Shop) -> None:
+    """The intent is on record, and no more."""
+
+    class DeadError(BaseException):
+        pass
+
+    def die(call: Call) -> None:
+        if is_on_target(call) and call.when == "before":
+            raise DeadError
+
+    shop.fake.on_call(die)
+    with contextlib.suppress(DeadError):
+        await shop.look("i", times=1)
+    shop.fake.on_call()
+    assert [each["state"] for each in shop.status("i")["ledger"]] == ["Intended"]
+    shop.restart()
+
+
+async def in_the_end(shop: Shop) -> tuple[str, int]:
+    """What became of the entry, and how many replicas there are, once it is released."""
+    for _ in range(3):
+        await shop.look("i")
+        shop.settle("api")
+    (entry,) = shop.status("i")["ledger"]
+    if entry["state"] == "Skipped":
+        assert "somebody else made it so" in entry["message"]
+    await shop.change("i", release=True)
+    await shop.look("i", times=8)
+    assert shop.ready("i")[0] == "Resolved"
+    return entry["state"], shop.fake.at("Deployment", "api")["spec"]["replicas"]
+
+
+async def test_made_in_the_moment_before_our_first_try_it_is_theirs() -> None:
+    shop = with_incident()
+
+    def race(call: Call) -> None:
+        if is_on_target(call) and call.when == "before":
+            shop.fake.on_call()
+            scale(shop, 0)
+
+    shop.fake.on_call(race)
+    assert await in_the_end(shop) == ("Skipped", 0)
+
+
+async def test_made_while_no_process_was_there_it_is_theirs_where_the_api_server_knows() -> None:
+    shop = with_incident(5)
+    await died_before_it_was_sent(shop)
+    scale(shop, 5, "kubectl-edit")
+    assert await in_the_end(shop) == ("Skipped", 5)
+
+
+async def test_made_by_a_process_that_died_it_is_ours_and_goes_back() -> None:
+    shop = with_incident(5)
+    await died_before_it_was_sent(shop)
+    scale(shop, 5, "incident-operator")
+    assert await in_the_end(shop) == ("Done", 3)
+
+
+async def test_where_nobody_is_kept_it_is_taken_for_ours() -> None:
+    """After ``kubectl scale --replicas=0`` the API server keeps nobody, nor does it after our own."""
+    shop = with_incident()
+    await died_before_it_was_sent(shop)
+    scale(shop, 0)
+    assert await in_the_end(shop) == ("Done", 3)
+
+
+async def test_sent_and_not_answered_it_is_ours() -> None:
+    shop = with_incident()
+    shop.fake.fail(Waiting("ApiUnreachable", "no answer"), of=is_on_target, when="after")
+    assert await in_the_end(shop) == ("Done", 3)

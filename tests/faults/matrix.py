@@ -209,13 +209,8 @@ def judge(case: Case, rule: Rule, outcome: Outcome, reference: Reference) -> lis
 
 
 def may_halt(case: Case) -> bool:
-    """Whether the fault is one after which a person has to act, and ask for another try.
-
-    No API server answers a GET from the past, only a list may be old. Where a GET is made to be, what it shows is
-    taken for somebody's change, and not overwritten: to stop and say so is right.
-    """
-    fault = FAULTS[case.fault]
-    return fault.get("code") in NEEDS_A_PERSON or (fault["action"] == "stale" and case.kind.startswith("get "))
+    """Whether the fault is one after which a person has to act, and ask for another try."""
+    return FAULTS[case.fault].get("code") in NEEDS_A_PERSON
 
 
 References = Callable[[str], Reference]

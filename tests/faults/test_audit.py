@@ -87,7 +87,6 @@ def test_a_start_before_what_it_stands_on_is_up_is_seen(writes: list[Write], is_
 
 def test_only_after_a_refusal_may_a_person_be_needed() -> None:
     assert {each for each in FAULTS if may_halt(Case("", "list pods", 1, each))} == {"403", "422"}
-    assert may_halt(Case("", "get deployments", 1, "stale"))
 
 
 def test_a_line_that_is_being_written_when_the_log_is_begun_is_read_when_it_is_whole(tmp_path: Path) -> None:

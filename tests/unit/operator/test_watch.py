@@ -119,6 +119,10 @@ async def test_only_the_namespaces_asked_for_are_watched(api: Any, until: Until)
     assert paths == {"/apis/incident-operator.dev/v1alpha1/namespaces/shop/incidents"}
 
 
+async def nothing() -> None:
+    """There is nothing to prepare."""
+
+
 @pytest.mark.parametrize("fault", ["error event", "gone"])
 async def test_what_makes_kopf_end_is_survived_without_tracebacks(
     api: Any, until: Until, fault: str, caplog: pytest.LogCaptureFixture
@@ -126,10 +130,7 @@ async def test_what_makes_kopf_end_is_survived_without_tracebacks(
     watch.quieten()
     made, metrics = Watching(api.url), Metrics()
 
-    async def prepare() -> None:
-        """Nothing to prepare."""
-
-    async with running(supervise(made.main, prepare=prepare, metrics=metrics)):
+    async with running(supervise(made.main, prepare=nothing, metrics=metrics)):
         await until(lambda: api.watches == 1)
         if fault == "gone":
             api.watch_status = 410
@@ -152,11 +153,8 @@ async def test_what_discovery_does_not_know_yet_is_asked_for_again(
     watch.quieten()
     made, metrics = Watching(api.url), Metrics()
 
-    async def prepare() -> None:
-        """Nothing to prepare."""
-
     api.unknown = unknown
-    async with running(supervise(made.main, prepare=prepare, metrics=metrics)):
+    async with running(supervise(made.main, prepare=nothing, metrics=metrics)):
         await until(lambda: (metrics.registry.get_sample_value("incident_operator_kopf_restarts_total") or 0) >= 1)
         assert api.watches_begun == 0
         api.unknown = ""

@@ -25,7 +25,7 @@ from tests_support.waiting import eventually
 ROOT = Path(__file__).resolve().parent.parent.parent
 REQUESTED_AT = "incident-operator.dev/requested-at"
 UNASKED = "AwaitingApproval"
-"""Where a scenario is not held by that, a fault kept the blast radius from being known: a person would ask again."""
+"""Where it is not held so far, a fault kept the blast radius from being known: a person would ask again."""
 OPTIONS = ("--resync", "2s", "--verified-after", "10m")
 WITHIN = 25.0
 """Seconds that a run may take beyond what its fault itself delays."""
@@ -246,7 +246,7 @@ class Course:
         if not self._finished and self._scenario.is_held(found):
             self._finished = True
             self._scenario.finish(self._lane.api, self._run)
-        elif (is_stalled(found) or ready_reason(found) == UNASKED) and ready_reason(found) != self._scenario.held:
+        elif (is_stalled(found) or ready_reason(found) == UNASKED) and not self._scenario.is_held(found):
             stamp = next(
                 each["lastTransitionTime"] for each in found["status"]["conditions"] if each["type"] == "Ready"
             )

@@ -25,9 +25,14 @@ def ready_reason(found: Any) -> str:
     return next((each["reason"] for each in conditions if each["type"] == "Ready"), "")
 
 
-def is_stalled(found: Any) -> bool:
+def is_true(found: Any, kind: str) -> bool:
+    """Whether an Incident has a condition of this type that is true."""
     conditions = ((found or {}).get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "Stalled" and each["status"] == "True" for each in conditions)
+    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+
+def is_stalled(found: Any) -> bool:
+    return is_true(found, "Stalled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +258,10 @@ class Approve(_Less):
         bob = api.person(self.reporter)
         bob.create("incidents", incident(run, **self.spec(run), mode="Propose", reportedBy=self.reporter))
         bob.close()
+
+    def is_held(self, found: Any) -> bool:
+        """Due once it is known what the plan takes away; while it is not, whoever approves has it looked at again."""
+        return super().is_held(found) and not is_true(found, "BlastRadiusExceeded")
 
     def finish(self, api: Api, run: str) -> None:
         plan = api.get("incidents", run)["status"]["plan"]["hash"]

@@ -105,8 +105,9 @@ class FaultProxy:
         return [each for each in self.seen if each.kind == kind]
 
     def is_watched(self, path: str) -> bool:
-        """Whether a stream of what is at such a path is open."""
-        return any(path in each.path for each in list(self._watches.values()))
+        """Whether a stream of whole objects at such a path is open; one of metadata alone is another watch."""
+        there = [each for each in list(self._watches.values()) if "PartialObject" not in each.headers.get("Accept", "")]
+        return any(path in each.path for each in there)
 
     def cut_watches(self) -> int:
         """Break every stream that is open now; how many there were."""

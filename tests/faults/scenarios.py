@@ -74,7 +74,7 @@ def _deployment(run: str, *, replicas: int = 1, version: str = "1") -> dict[str,
     return made
 
 
-def _rolled_out(api: Api, run: str) -> None:
+def _rolled_out(api: Api, run: str, within: float = 60) -> None:
     """Wait until a Deployment's rollout is finished."""
 
     def look() -> bool:
@@ -84,7 +84,20 @@ def _rolled_out(api: Api, run: str) -> None:
         counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
         return is_seen and counts == [wanted] * 3
 
-    eventually(look, within=60, what=f"the rollout of {run}", every=LOOK)
+    eventually(look, within=within, what=f"the rollout of {run}", every=LOOK)
+
+
+def controllers_follow(api: Api) -> None:
+    """Wait until the cluster's own controllers act again after an outage of its API server.
+
+    Each of their informers begins anew after up to 30 s and as much again at random (client-go, the reflector's
+    back-off), longest where outages follow one another.
+    """
+    api.create("deployments", _deployment("probe"))
+    try:
+        _rolled_out(api, "probe", within=120)
+    finally:
+        api.delete("deployments", "probe")
 
 
 def _listed(api: Api, plural: str, name: str) -> None:

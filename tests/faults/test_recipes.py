@@ -19,7 +19,7 @@ from faults.lane import Course, Lane
 from faults.matrix import PROMISED, References
 from faults.patience import BACK, WITHIN, some, until
 from faults.rules import ALWAYS, Rule
-from faults.scenarios import SCENARIOS, is_stalled, ready_reason
+from faults.scenarios import SCENARIOS, controllers_follow, is_stalled, ready_reason
 from tests_support.cluster import incident
 from tests_support.waiting import eventually
 
@@ -172,6 +172,7 @@ def test_an_api_server_that_goes_away_and_comes_back_costs_nothing_but_time(
         api_server.resume("kube-apiserver")  # type: ignore[attr-defined]
         eventually(lambda: is_answering(lane.api), within=60, what="the API server to be back")
         writes_again(lane)
+        controllers_follow(lane.api)
         assert course.to_the_end(time.monotonic() + 2 * WITHIN) == ""
         assert lane.pid == pid, "the process stays up"
         assert effects(lane.writes(), masker(run)) == want.effects

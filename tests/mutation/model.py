@@ -23,6 +23,16 @@ def in_force(incident: Any) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield entry["target"]["kind"], entry["target"]["name"], json.loads(entry.get("after") or "{}")
 
 
+def undecided(incident: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name of each target that it may have changed: a step that was dropped since had died in between.
+
+    It is held as well, and goes back with the rest from whichever of the two it is then.
+    """
+    for entry in (incident.get("status") or {}).get("ledger") or ():
+        if entry["state"] == "Intended":
+            yield entry["target"]["kind"], entry["target"]["name"]
+
+
 def wrong(
     incidents: Collection[Any],
     policies: Collection[Any],
@@ -47,10 +57,12 @@ def wrong(
             found.append(f"{name} is contained, and holds nothing")
     there = {each["metadata"]["name"] for each in policies}
     said = {target for kind, target in holders if kind == "NetworkPolicy"}
-    found += [f"NetworkPolicy {each} is nobody's" for each in sorted(there - said)]
+    maybe = {each for incident in incidents for each in undecided(incident)}
+    nobodys = {each for each in there - said if ("NetworkPolicy", each) not in maybe}
+    found += [f"NetworkPolicy {each} is nobody's" for each in sorted(nobodys)]
     found += [f"NetworkPolicy {each} is said to be in force, and is not there" for each in sorted(said - there)]
     found += [f"{what} is held by {by}" for what, by in holders.items() if len(by) > 1]
-    free = {name for name in replicas if ("Deployment", name) not in holders and name not in a_persons}
+    free = {name for name in replicas if ("Deployment", name) not in maybe.union(holders) and name not in a_persons}
     return found + [f"nobody holds {name}, and it has {replicas[name]}" for name in free if replicas[name] != before]
 
 

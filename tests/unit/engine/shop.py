@@ -11,7 +11,7 @@ from typing import Any
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.api import names
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
-from incident_operator.cluster.fake import FakeCluster
+from incident_operator.cluster.fake import Call, FakeCluster
 from incident_operator.engine.cycle import Engine
 from incident_operator.engine.keys import Key
 from incident_operator.engine.settings import EngineSettings
@@ -22,12 +22,18 @@ from unit.actions.objects import SINCE, Object, pod, revision, stamp, workload
 
 SPACE = "shop"
 MERGE = "application/merge-patch+json"
+OURS = frozenset({"Incident", "IncidentLedger", "Event"})
 ISOLATE: Sequence[Object] = ({"name": "cut", "isolate": {}},)
 
 
 def scaled(replicas: int, **more: Any) -> list[Object]:
     """One step that scales."""
     return [{"name": "less", "scale": {"replicas": replicas}, **more}]
+
+
+def is_on_target(call: Call) -> bool:
+    """Whether a call writes to what an Incident is about, not to what is kept about it."""
+    return call.is_write and call.ref.kind not in OURS
 
 
 class Shop:

@@ -11,7 +11,7 @@ import pytest
 from incident_operator.cluster.fake import Call
 from incident_operator.faults import Stalled
 from unit.actions.objects import pod, workload
-from unit.engine.shop import Shop
+from unit.engine.shop import OURS, Shop
 
 WEB = ("Deployment", "web")
 STEPS: Mapping[str, tuple[tuple[str, str], Mapping[str, Any], Mapping[str, Any]]] = {
@@ -23,7 +23,6 @@ STEPS: Mapping[str, tuple[tuple[str, str], Mapping[str, Any], Mapping[str, Any]]
     "undo": (WEB, {"rolloutUndo": {}}, {}),
     "restart": (WEB, {"rolloutRestart": {}}, {}),
 }
-OURS = ("Incident", "IncidentLedger", "Event")
 MOST_WRITES = 12
 LOOKS = 12
 

@@ -7,13 +7,7 @@ from typing import Any
 
 from incident_operator.cluster.fake import Call
 from incident_operator.faults import Waiting
-from unit.engine.shop import SPACE, Shop, scaled
-
-OURS = ("Incident", "IncidentLedger", "Event")
-
-
-def is_on_target(call: Call) -> bool:
-    return call.is_write and call.ref.kind not in OURS
+from unit.engine.shop import SPACE, Shop, is_on_target, scaled
 
 
 def with_incident(replicas: int = 0) -> Shop:

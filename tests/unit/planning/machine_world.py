@@ -14,10 +14,10 @@ from incident_operator.cluster.fake import Call, FakeCluster, Write
 from incident_operator.faults import Stalled
 from incident_operator.planning.plan import Manifest, canonical
 from unit.actions.objects import Object, pod, revision, workload
+from unit.engine.shop import OURS
 
 NAMESPACE, INCIDENT = "shop", "api-5xx"
 ADDRESS = ("10.1.2.3", 8080)
-OURS = frozenset({"Incident", "IncidentLedger", "Event"})
 Touched = list[tuple[str, str]]
 """Kinds and names of what somebody else wrote to."""
 LIVE = ("Intended", "Done")

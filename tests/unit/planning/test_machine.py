@@ -30,6 +30,7 @@ from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import Ref, Request
 from incident_operator.telemetry.metrics import Metrics
+from unit.engine.shop import OURS
 from unit.planning.machine_world import (
     ADDRESS,
     FORBIDDEN,
@@ -37,7 +38,6 @@ from unit.planning.machine_world import (
     LIVE,
     LOWER,
     NAMESPACE,
-    OURS,
     OVER,
     SOMEBODY,
     Clock,

@@ -88,6 +88,7 @@ def test_a_pod_that_never_ends_halts_the_step_and_is_counted(stage: Stage) -> No
     finalizers(stage, f"pod/{held}", FOREIGN)
     stage.namespace.apply(incident("load", targets=[WEB], containment=[{**NONE, "timeout": "3s"}]))
     found = rest(stage.namespace, "load")
+    assert "Stalled" in found, stage.namespace.incident("load")["status"]
     assert found["Stalled"][1] == "TimedOut", found
     assert "1 pods are still terminating" in found["Stalled"][2]
     finalizers(stage, f"pod/{held}")

@@ -78,8 +78,11 @@ def _adopted(attempt: Attempt, request: Request, current: Manifest | None, now: 
 
     A made object bears the Incident's mark, else it would not stand as wanted. What a patch sets may be anybody's.
     """
-    is_patch = request.verb == "patch" and current is not None
-    if is_patch and (attempt.is_first or is_of_another(current or {}, request, names.FIELD_MANAGER)):
+    if (
+        current is not None
+        and request.verb == "patch"
+        and (attempt.is_first or is_of_another(current, request, names.FIELD_MANAGER))
+    ):
         return with_state(attempt.entry, EntryState.SKIPPED, SO_BY_ANOTHER)
     return _done(attempt.entry, request, current, now)
 

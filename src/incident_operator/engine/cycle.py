@@ -261,14 +261,13 @@ class Engine:
 
     async def _ended(self, case: Case) -> bool:
         """Whether it is over, as it was already or because a person or its alerts say so."""
-        untold = hearing.untold_end(case)
         if case.record.outcome in OVER:
             case.change(generation=case.meta["generation"])
             await case.save()
         elif case.wishes.cancel or case.wishes.release:
             outcome: Literal["Cancelled", "Resolved"] = "Cancelled" if case.wishes.cancel else "Resolved"
             await endings.close(case, self._actions, self._metrics, outcome, everything=True)
-        elif untold is not None:
+        elif (untold := hearing.untold_end(case)) is not None:
             await endings.conclude(case, self._metrics, untold)
         elif hearing.is_over_by_itself(case):
             case.note("AlertResolved", "the alert was over before anything was done")

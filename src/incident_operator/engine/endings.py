@@ -123,7 +123,7 @@ async def expire(case: Case, actions: Actions, metrics: Metrics) -> bool:
     While steps or checks are still under way it goes on: expiry takes back what was done, it does not
     say that the Incident is over.
     """
-    due = [entry for entry in case.record.held() if entry.expires_at and entry.expires_at <= case.stamp]
+    due = case.record.expired(case.stamp)
     if not due:
         return False
     try:

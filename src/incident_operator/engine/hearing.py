@@ -41,9 +41,4 @@ def stays_at_rest(case: Case) -> bool:
     """Whether the spec only tells more than it did, and what the Incident has come to stands."""
     record = case.record
     is_the_same = record.asked == case.wishes.asked and case.requested == record.handled_request
-    return record.outcome in RESTS and is_the_same and record.reason not in VERIFIES and not _is_due(case)
-
-
-def _is_due(case: Case) -> bool:
-    """Whether something that is held has expired."""
-    return any(entry.expires_at and entry.expires_at <= case.stamp for entry in case.record.held())
+    return record.outcome in RESTS and is_the_same and record.reason not in VERIFIES and not record.expired(case.stamp)

@@ -18,8 +18,7 @@ def is_at_rest(case: Case) -> bool:
     if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
         return False
     asked = case.requested != record.handled_request
-    is_due = any(entry.expires_at and entry.expires_at <= case.stamp for entry in record.held())
-    return bool(record.generation == case.meta["generation"]) and not asked and not is_due
+    return bool(record.generation == case.meta["generation"]) and not asked and not record.expired(case.stamp)
 
 
 def until_expiry(case: Case) -> timedelta | None:

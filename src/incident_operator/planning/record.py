@@ -209,3 +209,7 @@ class Record:
     def held(self) -> tuple[Entry, ...]:
         """Entries that are in force and go back one day: what an Incident holds on to."""
         return tuple(entry for entry in self.entries if entry.state in LIVE and entry.release is not Release.NEVER)
+
+    def expired(self, now: str) -> list[Entry]:
+        """Of those, the ones whose time is over."""
+        return [entry for entry in self.held() if entry.expires_at and entry.expires_at <= now]

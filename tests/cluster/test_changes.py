@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.rights_world import Accounts, accounts, revisions, workload
-from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.changes import OPTIONAL, RULES, Historian, Looked
@@ -25,13 +23,6 @@ pytestmark = pytest.mark.cluster
 SECRET = "hunter2"
 JUST = timedelta(minutes=2)
 SETTINGS = {"envFrom": [{"configMapRef": {"name": "settings"}}]}
-
-
-@pytest.fixture
-async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
-    connection = Connection(await load(lab_kubeconfig, None))
-    yield ClusterGateway(connection, instance="test")
-    await connection.close()
 
 
 def write(namespace: Namespace, manager: str, *objects: dict[str, Any]) -> None:

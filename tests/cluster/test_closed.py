@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.engine.keys import Key
 from incident_operator.operator import closed
@@ -19,13 +16,6 @@ from tests_support.cluster import Namespace
 pytestmark = pytest.mark.cluster
 WITHIN = 20
 CUT = {"name": "cut", "isolate": {}}
-
-
-@pytest.fixture
-async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
-    connection = Connection(await load(lab_kubeconfig, None))
-    yield ClusterGateway(connection, instance="test")
-    await connection.close()
 
 
 def declare(namespace: Namespace, name: str, phase: str) -> None:

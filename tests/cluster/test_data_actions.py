@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from incident_operator.actions.failover import Failover
 from incident_operator.actions.restore import Restore
 from incident_operator.actions.run_job import RunJob
 from incident_operator.actions.snapshot_volumes import SnapshotVolumes
-from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.faults import Refused
 from incident_operator.planning.plan import Change, Entry, EntryState, Ref, Release, Settlement, Standing
@@ -50,13 +48,6 @@ def data_crds(kubectl: Kubectl) -> Iterator[None]:
     eventually(served, within=30, what="the groups in discovery")
     yield
     kubectl("delete", *upstream_crds.flags(), "--wait=true", "--timeout=60s")
-
-
-@pytest.fixture
-async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
-    connection = Connection(await load(lab_kubeconfig, None))
-    yield ClusterGateway(connection, instance="test")
-    await connection.close()
 
 
 @dataclasses.dataclass

@@ -6,14 +6,11 @@ Patroni itself is not run: its annotations are written as ``patroni/dcs/kubernet
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from incident_operator.actions.failover import Failover
-from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway
 from incident_operator.faults import Conflict, Fault, Stalled
 from incident_operator.planning.plan import Standing
@@ -27,13 +24,6 @@ LABELS = {"application": "spilo", "cluster-name": "shop-db"}
 LOCKS = {"Endpoints": "shop-db", "ConfigMap": "shop-db-leader"}
 ASKED = "shop-db-failover"
 FORM = {"patroni": {"scope": "shop-db"}}
-
-
-@pytest.fixture
-async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
-    connection = Connection(await load(lab_kubeconfig, None))
-    yield ClusterGateway(connection, instance="test")
-    await connection.close()
 
 
 def patroni(namespace: Namespace, kind: str) -> None:

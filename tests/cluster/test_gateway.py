@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from incident_operator.cluster.connection import Connection, load
+from incident_operator.cluster.connection import load
 from incident_operator.cluster.gateway import ClusterGateway, Gateway
 from incident_operator.faults import Conflict, NotFound, Refused, Stalled, Waiting
 from incident_operator.planning.plan import Ref, Request
@@ -21,13 +20,6 @@ from tests_support.workloads import web
 
 pytestmark = pytest.mark.cluster
 JSON_PATCH = "application/json-patch+json"
-
-
-@pytest.fixture
-async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
-    connection = Connection(await load(lab_kubeconfig, None))
-    yield ClusterGateway(connection, instance="test")
-    await connection.close()
 
 
 def config_map(namespace: Namespace, name: str = "thing", **data: str) -> Request:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
 from incident_operator.actions.contract import Action, Occasion
 from incident_operator.api import names
 from incident_operator.checks.catalogue import CATALOGUE as CHECKS
-from incident_operator.cluster.connection import Connection, load
 from incident_operator.cluster.gateway import ClusterGateway, Gateway
 from incident_operator.faults import Conflict, Fault
 from incident_operator.planning.authorship import is_of_another
@@ -48,13 +46,6 @@ def keda(kubectl: Kubectl) -> Iterator[None]:
         eventually(
             lambda: "keda.sh" not in kubectl("get", "--raw", "/apis"), within=30, what="KEDA to be served no more"
         )
-
-
-@pytest.fixture
-async def cluster(lab_kubeconfig: Path) -> AsyncIterator[ClusterGateway]:
-    connection = Connection(await load(lab_kubeconfig, None))
-    yield ClusterGateway(connection, instance="test")
-    await connection.close()
 
 
 class Refusals:

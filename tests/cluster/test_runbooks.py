@@ -228,6 +228,8 @@ def test_nobody_writes_a_runbook_that_does_what_they_may_not(shop: Namespace) ->
     refused = carol.apply(runbook(containment=[LESS]))
     assert refused.returncode == 1
     assert "may not patch deployments/scale" in refused.stderr
+    stopped = carol.apply(runbook("all", recovery={}))
+    assert (stopped.returncode, "which the recovery here does" in stopped.stderr) == (1, True)
     assert carol.apply(runbook("told", diagnosis=["look"])).returncode == 0
 
 

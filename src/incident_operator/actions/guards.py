@@ -28,15 +28,23 @@ def resource(thing: Manifest) -> str:
     return f"{thing['kind'].lower()}/{thing['metadata']['name']} -n {thing['metadata']['namespace']}"
 
 
+def mark_of(thing: Manifest) -> str:
+    """Where a thing says that no Incident touches it: in its ``label`` or its ``annotation``; empty: nowhere."""
+    places = (("label", labels_of(thing)), ("annotation", annotations_of(thing)))
+    return next((field for field, said in places if said.get(names.PROTECTED) == "true"), "")
+
+
 def refuse_protected(verb: str, thing: Manifest) -> None:
     """Refused("Protected") where a label or annotation says that no Incident touches it."""
-    for field, said in (("label", labels_of(thing)), ("annotation", annotations_of(thing))):
-        if said.get(names.PROTECTED) == "true":
-            remedy = f"to let Incidents touch it: kubectl {field.replace('annotation', 'annotate')} {resource(thing)}"
-            raise Refused(
-                "Protected",
-                f"could not {verb} {named(thing)}: its {field} {names.PROTECTED} is true; {remedy} {names.PROTECTED}-",
-            )
+    field = mark_of(thing)
+    if field:
+        raise protected(f"could not {verb} {named(thing)}: its", field, resource(thing))
+
+
+def protected(what: str, field: str, resource_: str) -> Refused:
+    """What is said where something marked would be touched: whose mark it is, and how it is taken off."""
+    remedy = f"to let Incidents touch it: kubectl {field.replace('annotation', 'annotate')} {resource_}"
+    return Refused("Protected", f"{what} {field} {names.PROTECTED} is true; {remedy} {names.PROTECTED}-")
 
 
 def refuse_controlled(verb: str, thing: Manifest) -> None:

@@ -41,6 +41,7 @@ from incident_operator.planning.selectors import (
     labels_of,
     matches,
     owns,
+    workload_of,
 )
 
 VERB = "isolate"
@@ -166,8 +167,11 @@ async def _plan_workload(reader: Reader, occasion: Occasion, workload: Manifest,
     for pod in pods:
         guards.refuse_protected(VERB, pod)
         _refuse_host_network(target, pod["spec"])
-    foreign = [pod["metadata"]["name"] for pod in pods if not owns(workload, pod)]
-    notes = [f"pods of others match its selector and are isolated, too: {_few(foreign)}"] if foreign else []
+    foreign = [pod for pod in pods if not owns(workload, pod)]
+    owners = {workload_of(pod): pod for pod in foreign}
+    await asyncio.gather(*(_refuse_protected_owner(reader, pod) for pod in owners.values()))
+    named = [pod["metadata"]["name"] for pod in foreign]
+    notes = [f"pods of others match its selector and are isolated, too: {_few(named)}"] if named else []
     if not pods:
         notes.append("it has no pods now; those that it makes later are isolated")
     labels = (template.get("metadata") or {}).get("labels") or {}

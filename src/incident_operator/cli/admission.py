@@ -125,14 +125,7 @@ def _creator() -> list[dict[str, Any]]:
         lambda path, kinds: f"variables.steps.exists(s, {_field(path)} && {TARGETS}.exists(t, t.kind in {kinds}))",
         lambda check: f"variables.checks.exists(c, has(c.{check}))",
     )
-    variables.append(("recovery", "has(object.spec.recovery)"))
-    validations += [
-        _may("recovery", "the recovery", rule)
-        for action, kinds in RECOVERS_BY.items()
-        if action in ACTIONS
-        for kind in kinds
-        for rule in ACTIONS[action].asks.get(kind, ())
-    ]
+    _recovers(variables, validations)
     changed = " || ".join(f"({_changed(field)})" for field in ASKED)
     conditions = [("asks-for-something-new", f"request.operation == 'CREATE' || {changed}"), NOT_THE_OPERATOR]
     return _policy("incident-operator-creator", "incidents", validations, variables=variables, conditions=conditions)
@@ -165,6 +158,19 @@ def _asked(
         if check.asks:
             variables.append((check.name, looks(check.name)))
             validations += [_may(check.name, check.name, rule, everywhere=everywhere) for rule in check.asks]
+
+
+def _recovers(variables: list[tuple[str, str]], validations: list[dict[str, str]], *, everywhere: bool = False) -> None:
+    """The rights that who asks for a recovery must have, for it stops and starts every tier."""
+    variables.append(("recovery", "has(object.spec.recovery)"))
+    asked = [
+        rule
+        for action, kinds in RECOVERS_BY.items()
+        if action in ACTIONS
+        for kind in kinds
+        for rule in ACTIONS[action].asks.get(kind, ())
+    ]
+    validations += [_may("recovery", "the recovery", rule, everywhere=everywhere) for rule in dict.fromkeys(asked)]
 
 
 def _alike(asks: Mapping[str, tuple[Rule, ...]]) -> Mapping[tuple[Rule, ...], list[str]]:
@@ -219,6 +225,7 @@ def _author() -> list[dict[str, Any]]:
             lambda check: f"variables.checks.exists(c, has(c.{check}))",
             everywhere=resource == "clusterrunbooks",
         )
+        _recovers(variables, validations, everywhere=resource == "clusterrunbooks")
         conditions = [("changes-what-is-done", "request.operation == 'CREATE' || object.spec != oldObject.spec")]
         name = f"incident-operator-author-{resource}"
         made += _policy(name, resource, validations, variables=variables, conditions=conditions)

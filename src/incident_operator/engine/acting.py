@@ -21,6 +21,9 @@ from incident_operator.planning.plan import Change, Entry, EntryState, Manifest,
 
 SO_BY_ANOTHER = "somebody else made it so after it was planned: nothing was written, and nothing will be put back"
 
+SO_ALREADY = {Standing.GONE: "it is gone already", Standing.BEFORE: "it was so again already"}
+"""Where there is nothing to put back any more, and why."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
@@ -54,7 +57,9 @@ async def act(hands: Hands, attempt: Attempt, now: str) -> Entry:
     except Stalled as fault:
         if fault.reason == "AlreadyExists":
             return await _judge(hands, attempt, fault, now)
-        return with_state(entry, EntryState.FAILED, f"{fault.reason}: {fault.message}")
+        if attempt.is_first:
+            return _failed(entry, fault)
+        return await _refused(hands, attempt, fault, now)  # refused by now; a try before this one may have got through
     return _done(entry, request, answer, now)
 
 
@@ -78,13 +83,16 @@ def _adopted(attempt: Attempt, request: Request, current: Manifest | None, now: 
 
     A made object bears the Incident's mark, else it would not stand as wanted. What a patch sets may be anybody's.
     """
-    if (
-        current is not None
-        and request.verb == "patch"
-        and (attempt.is_first or is_of_another(current, request, names.FIELD_MANAGER))
-    ):
-        return with_state(attempt.entry, EntryState.SKIPPED, SO_BY_ANOTHER)
-    return _done(attempt.entry, request, current, now)
+    entry = attempt.entry
+    if request.verb == "patch" and (attempt.is_first or _is_of_another(entry, current)):
+        return with_state(entry, EntryState.SKIPPED, SO_BY_ANOTHER)
+    return _done(entry, request, current, now)
+
+
+def _is_of_another(entry: Entry, current: Manifest | None) -> bool:
+    """Whether what a patch of an entry wants was made so by somebody else, where that can be told."""
+    request = entry.change.request
+    return request is not None and current is not None and is_of_another(current, request, names.FIELD_MANAGER)
 
 
 async def _judge(hands: Hands, attempt: Attempt, fault: Fault, now: str) -> Entry:
@@ -108,8 +116,11 @@ async def _judge(hands: Hands, attempt: Attempt, fault: Fault, now: str) -> Entr
     )
 
 
-async def act_all(hands: Hands, attempts: Iterable[Attempt], now: str) -> tuple[list[Entry], Waiting | None]:
-    """Make the writes of a stage at once; the entries that came to something, and the first reason to wait.
+async def act_all(hands: Hands, attempts: Iterable[Attempt], now: str) -> tuple[list[Entry], Fault | None]:
+    """Make the writes of a stage at once; the entries that came to something, and why others are still undecided.
+
+    That is the first reason to wait; or what keeps us from seeing whether a write was made that may have been:
+    its entry stays Intended, for it is not to be forgotten.
 
     Whatever one write raises, the others are finished and reported: their results must get on record.
     """
@@ -126,16 +137,19 @@ async def act_all(hands: Hands, attempts: Iterable[Attempt], now: str) -> tuple[
     )
     done: list[Entry] = []
     waiting: Waiting | None = None
+    unseen: Fault | None = None
     for attempt, result in zip(attempts, results, strict=True):
         if isinstance(result, Entry):
             done.append(result)
         elif isinstance(result, Waiting):
             waiting = waiting or result
+        elif isinstance(result, Fault) and attempt.is_first:
+            done.append(_failed(attempt.entry, result))
         elif isinstance(result, Fault):
-            done.append(with_state(attempt.entry, EntryState.FAILED, f"{result.reason}: {result.message}"))
+            unseen = unseen or result
         else:
             raise result
-    return done, waiting
+    return done, waiting or unseen
 
 
 async def _rechecked(hands: Hands, attempts: Iterable[Attempt]) -> dict[str, Fault]:
@@ -162,6 +176,10 @@ async def _refused(hands: Hands, attempt: Attempt, fault: Fault, now: str) -> En
     current = await hands.find(target.kind, target.namespace, target.name)
     if request is not None and attempt.action.standing(entry.change, current) is Standing.AFTER:
         return _adopted(attempt, request, current, now)
+    return _failed(entry, fault)
+
+
+def _failed(entry: Entry, fault: Fault) -> Entry:
     return with_state(entry, EntryState.FAILED, f"{fault.reason}: {fault.message}")
 
 
@@ -170,21 +188,21 @@ async def release(hands: Hands, action: Action, entry: Entry, now: str) -> Entry
     target = entry.change.target
     current = await hands.find(target.kind, target.namespace, target.name)
     standing = action.standing(entry.change, current)
-    if standing is Standing.GONE or current is None:
-        return _released(entry, now, "it is gone already")
-    if standing is Standing.BEFORE:
-        return _released(entry, now, "it was so again already")
+    if current is None or standing in SO_ALREADY:
+        return _released(entry, now, SO_ALREADY[Standing.GONE if current is None else standing])
     if standing is Standing.OTHER:
         return with_state(
             entry, EntryState.CONFLICT, "it was changed by somebody else since; put it back by hand if need be"
         )
+    if entry.state is EntryState.INTENDED and _is_of_another(entry, current):
+        return with_state(entry, EntryState.SKIPPED, SO_BY_ANOTHER)
     request = action.undo(entry.change, current)
     if request is None:
         return with_state(entry, EntryState.KEPT, "it cannot be undone")
     try:
         await hands.send(request)
     except NotFound:
-        return _released(entry, now, "it is gone already")
+        return _released(entry, now, SO_ALREADY[Standing.GONE])
     return _released(entry, now, "")
 
 

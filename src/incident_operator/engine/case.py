@@ -29,8 +29,12 @@ class Memory:
     uid: str
     looks: int = 0
     faults: int = 0
-    windows: dict[str, datetime] = dataclasses.field(default_factory=dict)
-    """Since when each check has passed without a gap; a restart begins its window again."""
+    windows: dict[str, tuple[datetime, datetime]] = dataclasses.field(default_factory=dict)
+    """Since when each check has passed without a gap, and when it did last; a restart begins its window again."""
+    due: datetime | None = None
+    """When the next look was to be, as the last one said that ended well."""
+    leaving: datetime | None = None
+    """When this process first tried to put back what a deleted Incident did."""
     said_at: datetime | None = None
     pages: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     """Content by ``step/key``, for each IncidentLedger that was read or made."""
@@ -75,9 +79,12 @@ class Case:
 
     @property
     def requested(self) -> str:
-        """The annotation with which a person asks for another try; empty: nobody has."""
+        """The annotation with which a person asks for another try; empty: nobody has.
+
+        Where it is taken away again, the one that was handled: nothing is asked by that.
+        """
         found: str = self.meta.get("annotations", {}).get(names.REQUESTED_AT, "")
-        return found
+        return found or self.record.handled_request
 
     @property
     def ref(self) -> Ref:

@@ -23,8 +23,12 @@ from incident_operator.planning.record import Record
 
 CLOSED = ("Resolved", "Closed", "Cancelled")
 """Phases in which nothing more is done, until somebody deletes the Incident."""
+RECOVERED = (*CLOSED, "Monitoring")
+"""Phases in which nothing more is contained: an alert that fires again makes another Incident."""
 OPEN = ",".join(f"status.phase!={phase}" for phase in CLOSED)
 """Field selector; ``.status.phase`` is one of the CRD's selectableFields, absent it counts as empty."""
+TAKES_IN = ",".join(f"status.phase!={phase}" for phase in RECOVERED)
+"""Field selector of those that an alert can join."""
 OVER = ",".join(f"status.phase!={phase}" for phase in ("", *get_args(Phase)) if phase not in CLOSED)
 """Field selector of those in a closed phase: selectors know no "or"."""
 MADE = frozenset({EntryState.DONE, EntryState.RELEASED, EntryState.KEPT, EntryState.CONFLICT, EntryState.INTENDED})
@@ -33,7 +37,16 @@ MADE = frozenset({EntryState.DONE, EntryState.RELEASED, EntryState.KEPT, EntrySt
 def names_of(record: Record, targets: Iterable[Ref]) -> frozenset[str]:
     """The objects that an Incident is about: those it names, and those it writes to."""
     written = (entry.change.target for entry in record.entries)
-    return frozenset(f"{ref.kind} {ref.namespace}/{ref.name}" for ref in (*targets, *written))
+    return frozenset(map(_named, (*targets, *written)))
+
+
+def made_by(record: Record) -> frozenset[str]:
+    """The objects that an Incident has written to, or may have."""
+    return frozenset(_named(entry.change.target) for entry in record.entries if entry.state in MADE)
+
+
+def _named(ref: Ref) -> str:
+    return f"{ref.kind} {ref.namespace}/{ref.name}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +98,9 @@ class Claims:
             return
         record = restoring.from_incident(incident, _Blank())
         if record.claims():
-            targets = [Ref(each["kind"], each["name"], meta["namespace"]) for each in incident["spec"]["targets"]]
+            # An edited spec may name none any more, where its source would: what it holds on to is in its ledger.
+            named = incident["spec"].get("targets") or ()
+            targets = [Ref(each["kind"], each["name"], meta["namespace"]) for each in named]
             self._hold(meta["uid"], Key(meta["namespace"], meta["name"]), names_of(record, targets))
         self.saw(meta["uid"], record)
 
@@ -96,8 +111,7 @@ class Claims:
                 continue
             at = datetime.fromisoformat(entry.released_at or entry.done_at or entry.intended_at)
             self._begun.setdefault(uid, datetime.fromisoformat(entry.intended_at))
-            target = entry.change.target
-            name = f"{target.kind} {target.namespace}/{target.name}"
+            name = _named(entry.change.target)
             before = self._changed.get(name)
             if before is None or before[1] <= at:
                 self._changed[name] = (uid, at)

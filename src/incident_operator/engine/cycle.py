@@ -30,6 +30,7 @@ from incident_operator.engine.case import Case, Memory
 from incident_operator.engine.claims import Claims
 from incident_operator.engine.clockwork import Clockwork, Looked
 from incident_operator.engine.confirming import Confirmer
+from incident_operator.engine.echoes import Echoes
 from incident_operator.engine.gate import Gate, Pause
 from incident_operator.engine.identity import IdBook
 from incident_operator.engine.keys import Behind, Key
@@ -41,13 +42,9 @@ from incident_operator.engine.triaging import Triager
 from incident_operator.engine.unchanged import Unchanged
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import Manifest, PlannedStep
-from incident_operator.planning.progress import is_recovering, next_move, resumed
+from incident_operator.planning.progress import agreed, is_recovering, next_move, resumed
 from incident_operator.planning.record import OVER, Moment
 from incident_operator.telemetry.metrics import Metrics
-
-ECHOES = 4096
-"""How many of our own last writes are remembered, so that their echo on the watch is no news."""
-
 
 NOT_LOOKED = Looked(is_news=False, again=None)
 
@@ -96,50 +93,27 @@ class Engine:
         self._preparer = preparing.Preparer((actions, checks), policies, Preview(), self._lists, triager or Triager())
         self._ids = IdBook(cluster, namespaces)
         self._memories: dict[Key, Memory] = {}
-        self._echoes: dict[str, None] = {}
-        self._unread: dict[Key, Manifest] = {}
-        self._in_hand: dict[Key, str] = {}
-        """Incidents that are being stepped, and the last version of each that the watch told of meanwhile."""
+        self._echoes = Echoes()
 
     def is_news(self, key: Key, seen: Manifest | None) -> bool:
-        """Whether an Incident as the watch saw it needs a look: it does not, where we wrote that ourselves.
-
-        One that nobody has looked at yet is kept, so that the first look need not read it again: were
-        it changed in between, the first write of its status would fail, for that has an optimistic lock.
-        """
-        if seen is None:
-            return True
-        version = seen["metadata"].get("resourceVersion", "")
-        if version in self._echoes:
-            return False
-        if key in self._in_hand:
-            self._in_hand[key] = version  # maybe an echo that came before its answer: told when the step is done
-            return False
-        if key not in self._memories and (seen.get("status") or {}).get("observedGeneration", -1) == -1:
-            self._unread[key] = seen
-        return True
-
-    def _written(self, resource_version: str) -> None:
-        self._echoes[resource_version] = None
-        if len(self._echoes) > ECHOES:
-            del self._echoes[next(iter(self._echoes))]
+        """Whether an Incident as the watch saw it needs a look: it does not, where we wrote that ourselves."""
+        return self._echoes.is_news(key, seen, is_known=key in self._memories)
 
     async def step(self, key: Key) -> timedelta | None:
         """Look at one Incident and do what is due; when to look again, or None: when it changes.
 
         Raises Waiting to be stepped again after its delay. Every other outcome is in status.
         """
-        self._in_hand[key] = ""
+        self._echoes.take(key)
         try:
             again = await self._step(key)
         finally:
-            told = self._in_hand.pop(key)
-        is_echo = not told or told in self._echoes
-        return again if is_echo or isinstance(again, Behind) else timedelta(0)
+            is_news = self._echoes.put_down(key)
+        return timedelta(0) if is_news and not isinstance(again, Behind) else again
 
     async def _step(self, key: Key) -> timedelta | None:
         """One look at one Incident."""
-        incident = self._unread.pop(key, None) or self._left_unsaved(key)
+        incident = self._echoes.unread(key) or self._left_unsaved(key)
         if incident is None:
             incident = await self._cluster.find("Incident", key.namespace, key.name)
         if incident is None:
@@ -154,6 +128,7 @@ class Engine:
             await self._retrying(case, fault)
             raise
         case.memory.faults = 0
+        case.memory.due = None if again is None else self._clock() + again
         return again if self._clockwork is None else resting.soonest(again, self._clockwork.halted(case))
 
     def _left_unsaved(self, key: Key) -> Manifest | None:
@@ -179,7 +154,7 @@ class Engine:
         account = record.account or wished.service_account or names.RESPONDER
         hands = self._cluster.acting_as(key.namespace, account)
         return Case(
-            self._cluster, incident, record, wished, hands, memory, self._clock, self._written, news
+            self._cluster, incident, record, wished, hands, memory, self._clock, self._echoes.written, news
         )  # fmt: skip
 
     async def _retrying(self, case: Case, fault: Waiting) -> None:
@@ -241,13 +216,13 @@ class Engine:
         if record.generation != generation and record.asked != case.wishes.asked:
             endings.reopen(case)
         case.change(asked=case.wishes.asked)
-        if asked != record.handled_request and record.plan_basis == case.wishes.basis and is_recovering(record):
-            # A recovery that has begun is gone on with where it halted: planned anew it would stop what is up again.
-            case.record = resumed(
-                dataclasses.replace(case.record, generation=generation, handled_request=asked), case.stamp
-            )
-            case.note("Resumed", "the steps that had failed are tried again")
-        elif record.plan_basis != case.wishes.basis or asked != record.handled_request:
+        is_new, is_asked = record.plan_basis != case.wishes.basis, asked != record.handled_request
+        # Before anything that may fail or wait: what has expired goes back, whatever becomes of a new plan.
+        if not case.wishes.suspend and await endings.expire(case, self._actions, self._metrics, may_end=not is_new):
+            return None
+        if is_asked and not is_new and hearing.is_resumed(record):
+            self._resume(case, asked)
+        elif is_new or is_asked:
             if case.wishes.suspend:
                 await self._pause(case)
                 return None
@@ -255,15 +230,27 @@ class Engine:
             if pause is not None:
                 return await self._wait(case, pause)
         case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
-        if not case.wishes.suspend and await endings.expire(case, self._actions, self._metrics):
-            return None
         return await self._go_on(case)
+
+    def _resume(self, case: Case, asked: str) -> None:
+        """Go on where it halted with the plan that it has: planned anew, what was done and is over would be done again.
+
+        A recovery that has begun would stop what is up again; an Incident that is over but for what could not be put
+        back would take away again what has gone back.
+        """
+        case.change(generation=case.meta["generation"], handled_request=asked)
+        if is_recovering(case.record):
+            case.record = resumed(case.record, case.stamp)
+            case.note("Resumed", "the steps that had failed are tried again")
+        else:
+            case.note("Resumed", "what could not be put back is tried again")
 
     async def _ended(self, case: Case) -> bool:
         """Whether it is over, as it was already or because a person or its alerts say so."""
-        if case.record.outcome in OVER:
+        if case.record.outcome in OVER and not hearing.is_left(case):
             case.change(generation=case.meta["generation"])
-            await case.save()
+            if case.wishes.suspend or not await endings.expire(case, self._actions, self._metrics):
+                await case.save()
         elif case.wishes.cancel or case.wishes.release:
             outcome: Literal["Cancelled", "Resolved"] = "Cancelled" if case.wishes.cancel else "Resolved"
             await endings.close(case, self._actions, self._metrics, outcome, everything=True)
@@ -302,19 +289,29 @@ class Engine:
             if move.kind == "skip":
                 tiers.skip(case, move.steps)
                 continue
-            if move.kind == "intend":
-                pause = self._confirmer.held(case) or await self._gate.check(case)
-                pause = pause or await self._confirmer.doubt(case)
-                if pause is not None:
-                    return await self._wait(case, pause)
-            if move.kind == "act" and case.wishes.mode == "Observe":
-                text = "spec.mode is Observe by now: what was begun and not made yet is not made until it is Enforce"
-                return await self._wait(case, Pause("Observing", text))
+            pause = await self._held_up(case, move.kind)
+            if pause is not None:
+                return await self._wait(case, pause)
+            if move.kind == "agree":
+                case.record = agreed(case.record, move.steps)
+                continue
             again = await self._make(case, move.kind, move.steps)
             if again is not None:
                 return again
             if case.record.outcome:
                 return resting.until_expiry(case)
+
+    async def _held_up(self, case: Case, kind: str) -> Pause | None:
+        """None if a move may be made now."""
+        if kind == "intend":
+            pause = self._confirmer.held(case) or await self._gate.check(case)
+            return pause or await self._confirmer.doubt(case)
+        if kind == "agree":
+            return await self._gate.check(case)
+        if kind == "act" and case.wishes.mode == "Observe":
+            text = "spec.mode is Observe by now: what was begun and not made yet is not made until it is Enforce"
+            return Pause("Observing", text)
+        return None
 
     async def _make(self, case: Case, kind: str, steps: tuple[PlannedStep, ...]) -> timedelta | None:
         """One move; when to look again, or None: make the next one, unless an outcome was reached."""

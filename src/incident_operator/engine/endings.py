@@ -13,7 +13,7 @@ from incident_operator.engine import releasing, rollback
 from incident_operator.engine.case import Case
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.faults import Fault, Waiting
-from incident_operator.planning.plan import PlannedStep
+from incident_operator.planning.plan import EntryState, PlannedStep
 from incident_operator.planning.record import OVER, Over, Record
 from incident_operator.planning.roles import TIER_FAILED, lost
 from incident_operator.planning.summary import containment
@@ -43,7 +43,11 @@ async def fail(case: Case, actions: Actions, metrics: Metrics, steps: Sequence[P
     name, on_failure = steps[0].name, steps[0].on_failure
     step = case.record.step(name)
     if on_failure == "Release":
-        await releasing.release(case, actions, everything=True)
+        try:
+            await releasing.release(case, actions, everything=True)
+        except Fault:
+            await case.save()
+            raise
         step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
     elif on_failure == "Rollback":
         tier = next((planned.tier for planned in case.record.plan if planned.name == name), "")
@@ -117,11 +121,11 @@ async def conclude(case: Case, metrics: Metrics, outcome: Over) -> None:
         metrics.resolved(_seconds_between(case.record, "detected", "resolved"))
 
 
-async def expire(case: Case, actions: Actions, metrics: Metrics) -> bool:
+async def expire(case: Case, actions: Actions, metrics: Metrics, *, may_end: bool = True) -> bool:
     """Put back what has expired; whether that is the end of the Incident, because nothing is left to hold.
 
     While steps or checks are still under way it goes on: expiry takes back what was done, it does not
-    say that the Incident is over.
+    say that the Incident is over. Nor is it where another plan is due (``may_end`` is false).
     """
     due = case.record.expired(case.stamp)
     if not due:
@@ -132,8 +136,7 @@ async def expire(case: Case, actions: Actions, metrics: Metrics) -> bool:
         await case.save()
         raise
     case.note("Expired", f"expired after its time: {releasing.told(tuple(case.record.of(due)))}", event=True)
-    is_under_way = any(case.record.step(step.name).state == "Pending" for step in case.record.plan)
-    if case.record.held() or is_under_way:
+    if case.record.outcome in OVER or case.record.held() or not may_end or _is_under_way(case):
         await case.save()
         return False
     case.record = case.record.timed("expired", case.stamp)
@@ -141,23 +144,41 @@ async def expire(case: Case, actions: Actions, metrics: Metrics) -> bool:
     return True
 
 
+def _is_under_way(case: Case) -> bool:
+    """Whether there is more to come of the plan as it is: steps that are not over, or checks that have not all passed.
+
+    A step is over, however far it had come, once nothing that it wrote is there any more.
+    """
+    record = case.record
+    for step in record.plan:
+        entries = record.of_step(step.name)
+        is_gone = bool(entries) and all(entry.state is EntryState.RELEASED for entry in entries)
+        if record.step(step.name).state in ("Pending", "Acting", "Settling") and not is_gone:
+            return True
+    is_checked = bool(record.checks) and all(check.passed for check in record.checks)
+    return bool(case.wishes.checks) and not is_checked and record.outcome != "Halted"
+
+
 async def leave(case: Case, actions: Actions, settings: EngineSettings) -> None:
     """The Incident is being deleted: put back what it did, within its time box, and let it go."""
     if names.FINALIZER not in case.meta.get("finalizers", ()):
         return
-    begun = datetime.fromisoformat(case.meta["deletionTimestamp"])
-    overdue = case.now - begun > settings.release_box
+    tried = case.memory.leaving = case.memory.leaving or case.now
     try:
         await releasing.release(case, actions, everything=True)
         told = releasing.told(case.record.entries)
         case.note("Released", f"deleted: {told}", event=bool(case.record.entries))
     except Fault as fault:
-        if not overdue and not await _is_terminating(case):
+        # What passes by itself is tried for the whole time, however long nobody was there to try before.
+        begun = tried if isinstance(fault, Waiting) else datetime.fromisoformat(case.meta["deletionTimestamp"])
+        if case.now - begun <= settings.release_box and not await _is_terminating(case):
             case.change(outcome="", retrying=f"being deleted, and could not put back everything yet: {fault.message}")
             await case.save()
             raise Waiting("ReleaseBlocked", fault.message) from fault
-        left = "; ".join(str(entry.change.target) for entry in case.record.held())
-        case.note("ReleaseAbandoned", f"gone without putting back {left}: {fault.message}", warning=True, event=True)
+        left = await releasing.release_each(case, actions)
+        if left:
+            text = f"gone without putting back {'; '.join(left)}"
+            case.note("ReleaseAbandoned", text, warning=True, event=True)
     await case.tell()
     await case.set_finalizer(wanted=False)
 

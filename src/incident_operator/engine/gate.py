@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from incident_operator.actions.contract import Action
 from incident_operator.engine import touching
 from incident_operator.engine.case import Case
-from incident_operator.engine.claims import Claims, Rival, names_of
+from incident_operator.engine.claims import Claims, Rival, made_by, names_of
 from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
 from incident_operator.planning.approvals import Subject, tally
-from incident_operator.planning.plan import GATES, EntryState, Ref
+from incident_operator.planning.plan import GATES, Entry, EntryState, PlannedStep, Ref
 from incident_operator.planning.policy import Facts, Policy, Protection, Ruling, judge
-from incident_operator.planning.record import PolicyRecord
+from incident_operator.planning.reach import Blast
+from incident_operator.planning.record import LIVE, PolicyRecord
 
 BUSY_AGAIN = timedelta(seconds=5)
 """How often a queued Incident looks by itself; it is woken when the other one is over."""
@@ -84,13 +85,11 @@ class Gate:
     async def _facts(self, case: Case, policies: tuple[Policy, ...]) -> Facts:
         """What the policies look at, from the plan on record."""
         record, wishes, uid = case.record, case.wishes, case.meta["uid"]
-        changes = [entry.change for entry in record.entries]
         steps = [step for step in record.plan if step.action != GATES]
-        actions = [self._actions[step.action] for step in steps]
-        traits = {trait for change in changes for trait in change.traits}
-        traits |= {"Irreversible"} if any(not action.reversible for action in actions) else set()
-        traits |= {"Destructive"} if any(action.destructive for action in actions) else set()
-        traits |= {"Unknown"} if any(change.blast and change.blast.pods < 0 for change in changes) else set()
+        # An earlier plan's writes that are in force are of this Incident, too; what went back is of none.
+        entries = [entry for entry in record.entries if entry.state is EntryState.PLANNED or entry.state in LIVE]
+        blasts = [entry.change.blast for entry in entries if entry.change.blast is not None]
+        destructive = self._destructive(steps, entries)
         targets = {*wishes.targets, *(target for step in wishes.steps for target in step.targets)}
         in_tiers = {step.name for step in steps if step.tier}
         touched_there = (entry.change.target for entry in record.entries if entry.step in in_tiers)
@@ -105,14 +104,28 @@ class Gate:
             severity=wishes.severity,
             type=wishes.type,
             actions=tuple(dict.fromkeys(step.action for step in steps)),
-            traits=frozenset(traits),
+            traits=self._traits(steps, entries, blasts) | ({"Destructive"} if destructive else set()),
+            destructive=destructive,
             touched=await touching.touched(case.hands, targets, written, closely=closely),
-            blasts=[change.blast for change in changes if change.blast is not None],
+            blasts=blasts,
             now=case.now,
             approval_asked=any(step.approval == "Required" for step in record.plan),
-            last_touched={} if record.has_begun() else self._claims.last_changed(uid, claimed),
+            last_touched=self._claims.last_changed(uid, claimed - made_by(record)),
             enforced_since=lambda since: 0 if record.has_begun() else self._claims.begun_since(since, uid),
         )
+
+    def _destructive(self, steps: Sequence[PlannedStep], entries: Sequence[Entry]) -> frozenset[str]:
+        """The actions of a plan that are destructive: by what they are, or by what they find."""
+        found = {entry.action for entry in _of(steps, entries) if "Destructive" in entry.change.traits}
+        return frozenset(found | {step.action for step in steps if self._actions[step.action].destructive})
+
+    def _traits(
+        self, steps: Sequence[PlannedStep], entries: Sequence[Entry], blasts: Sequence[Blast]
+    ) -> frozenset[str]:
+        """What else a plan has, as policies call it."""
+        traits = {trait for entry in _of(steps, entries) for trait in entry.change.traits}
+        traits |= {"Irreversible"} if any(not self._actions[step.action].reversible for step in steps) else set()
+        return frozenset(traits | ({"Unknown"} if any(blast.pods < 0 for blast in blasts) else set()))
 
     def _record(self, case: Case, ruling: Ruling) -> None:
         """Put on record what the policies say, and keep who has approved this plan."""
@@ -126,14 +139,14 @@ class Gate:
             raise Refused("Rejected", f"{who} rejected plan {case.record.plan_hash}; {REJECTED}")
 
     async def _approved(self, case: Case, ruling: Ruling) -> Pause | None:
-        """None if nobody need agree, or enough have.
+        """None if nobody need agree and nobody has rejected the plan, or enough have agreed.
 
         An approval that was used once holds for its plan, and for the rules that it was enough for: where a
         policy asks for more since, it is counted anew before the next stage.
         """
         plan, known = case.record.plan_hash, case.record.policy or PolicyRecord((), "Enforce")
-        if not ruling.approvals:
-            return None
+        if not ruling.approvals and not (case.incident.get("status") or {}).get("plan"):
+            return None  # nobody can have read a plan of it yet, so none was rejected
         found = await votes(case.cluster, case.meta["namespace"], case.meta["name"])
         made = datetime.fromisoformat(case.meta["creationTimestamp"])
         subject = Subject(plan, case.meta["uid"], made, case.wishes.reporter, case.wishes.changers)
@@ -143,6 +156,8 @@ class Gate:
             rejected = {**known.rejected, plan: counted.rejected_by}
             case.change(policy=dataclasses.replace(known, rejected=dict(list(rejected.items())[-MOST_REJECTED:])))
             raise Refused("Rejected", f"{counted.message}; {REJECTED}")
+        if not ruling.approvals:
+            return None
         asked = tuple(dict.fromkeys(rule.id for rule in ruling.approvals))
         if known.approved_plan == plan and set(asked) <= set(known.approved_for):
             return None
@@ -168,6 +183,12 @@ class Gate:
         while rival is not None and not await self._claims.confirm(rival):
             rival = self._claims.look(uid, key, targets)
         return None if rival is None else _busy(rival)
+
+
+def _of(steps: Sequence[PlannedStep], entries: Sequence[Entry]) -> list[Entry]:
+    """Those of the entries that are of these steps."""
+    planned = {step.name for step in steps}
+    return [entry for entry in entries if entry.step in planned]
 
 
 def _key(case: Case) -> Key:

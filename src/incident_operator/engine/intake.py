@@ -20,7 +20,7 @@ from incident_operator.cluster.port import Cluster
 from incident_operator.cluster.scope import list_within
 from incident_operator.engine import joining
 from incident_operator.engine.calls import Call, Caller
-from incident_operator.engine.claims import OPEN
+from incident_operator.engine.claims import TAKES_IN
 from incident_operator.engine.firings import Index, Where, index
 from incident_operator.engine.fresh import Fresh
 from incident_operator.faults import Conflict, NotFound, Stalled, Waiting
@@ -222,7 +222,7 @@ class Intake:
 
     async def _list(self) -> Index:
         """Every Incident that signals made. Closed ones count, for Alertmanager repeats what fires on after that."""
-        every, still_open = await asyncio.gather(self._made_by_signals(""), self._made_by_signals(OPEN))
+        every, still_open = await asyncio.gather(self._made_by_signals(""), self._made_by_signals(TAKES_IN))
         return index(every, still_open)
 
     async def _made_by_signals(self, which: str) -> Sequence[Manifest]:

@@ -12,7 +12,7 @@ from incident_operator.api import names
 from incident_operator.api.signals import MOST_SIGNALS
 from incident_operator.engine import firings
 from incident_operator.engine.calls import PROBLEM, Call
-from incident_operator.engine.claims import CLOSED
+from incident_operator.engine.claims import RECOVERED
 from incident_operator.engine.settings import stamp_of
 from incident_operator.planning.plan import Manifest
 from incident_operator.signals.naming import incident_name
@@ -144,8 +144,8 @@ def left_out(call: Call, number: int) -> Call:
 
 
 def is_closed(found: Manifest) -> bool:
-    """Whether an Incident has come to its end."""
-    return (found.get("status") or {}).get("phase", "") in CLOSED
+    """Whether an Incident has come to its end, as far as its alerts go."""
+    return (found.get("status") or {}).get("phase", "") in RECOVERED
 
 
 def is_open(found: Manifest) -> bool:

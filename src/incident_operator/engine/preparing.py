@@ -123,7 +123,7 @@ class Preparer:
         """Put the plan on record, and say whether it replaces another."""
         replaced = case.record.plan_hash and case.record.plan_hash != plan.hash
         timers = {name: at for name, at in case.record.timers.items() if name in TIMERS_KEPT}
-        record = merged(case.record, plan)
+        record = merged(case.record, plan, is_same=case.record.plan_basis == case.wishes.basis)
         case.record = dataclasses.replace(
             record,
             plan_generation=case.meta["generation"],

@@ -10,12 +10,13 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from incident_operator.actions import guards
 from incident_operator.cluster.port import Hands
 from incident_operator.engine.fresh import Fresh
 from incident_operator.engine.rights import Right, attributes, named, needed
 from incident_operator.engine.surveying import Surveyor
 from incident_operator.faults import Conflict, NotFound, Stalled
-from incident_operator.planning.blast import Survey, measure_all
+from incident_operator.planning.blast import Survey, marked, measure_all
 from incident_operator.planning.differences import diff
 from incident_operator.planning.plan import Change, Manifest, Plan, Request
 from incident_operator.planning.reach import Blast
@@ -36,8 +37,9 @@ class Preview:
         """The plan with the diff and the blast radius of each write.
 
         Raises Stalled("Forbidden") that names each right that is missing; Conflict if the world has moved since
-        the plan was made.
+        the plan was made; Refused("Protected") if it takes a pod away that no Incident touches.
         """
+        _refuse_protected(plan, survey, namespace)
         changes = [change for step in plan.steps for change in step.changes]
         blasts = measure_all((change.reach for change in changes), survey)
         results = await asyncio.gather(
@@ -70,6 +72,15 @@ class Preview:
             return await self._granted.get((namespace, account, right), lambda: _review(hands, right))
         except _NotGrantedError:
             return False
+
+
+def _refuse_protected(plan: Plan, survey: Survey, namespace: str) -> None:
+    for step in plan.steps:
+        for change in step.changes:
+            pod = None if change.reach is None else marked(change.reach, survey)
+            if change.reach is not None and pod is not None:
+                what = f"could not {step.action} {change.reach.workload}: pod {namespace}/{pod.name} may go, and its"
+                raise guards.protected(what, pod.mark, f"pod/{pod.name} -n {namespace}")
 
 
 async def _seen(hands: Hands, change: Change, blast: Blast | None) -> Change:

@@ -14,7 +14,7 @@ def is_at_rest(case: Case) -> bool:
     """Whether it has come to an outcome, and nobody has asked for anything since."""
     record, wished = case.record, case.wishes
     if record.outcome in OVER:
-        return bool(record.generation == case.meta["generation"])
+        return bool(record.generation == case.meta["generation"]) and not record.expired(case.stamp)
     if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
         return False
     asked = case.requested != record.handled_request
@@ -24,7 +24,7 @@ def is_at_rest(case: Case) -> bool:
 def until_expiry(case: Case) -> timedelta | None:
     """When the first thing that is held expires; None if nothing does, or if that is not for now."""
     record: Record = case.record
-    if record.outcome in OVER or record.paused:
+    if record.paused:
         return None
     times = [datetime.fromisoformat(entry.expires_at) for entry in record.held() if entry.expires_at]
     return max(min(times) - case.now, timedelta(milliseconds=100)) if times else None

@@ -84,7 +84,7 @@ def _triage_from(raw: Mapping[str, Any] | None) -> Triage | None:
 
 
 def _change_from(raw: Mapping[str, Any], planned: Mapping[str, Any], long: Mapping[str, Any]) -> Change:
-    request = None
+    request, blast = None, planned.get("blast") or raw.get("blast")
     if long.get("request"):
         told = json.loads(long["request"])
         request = Request(**{**told, "ref": Ref(**told["ref"])})
@@ -98,7 +98,7 @@ def _change_from(raw: Mapping[str, Any], planned: Mapping[str, Any], long: Mappi
         notes=tuple(planned.get("notes", ())),
         traits=tuple(planned.get("traits", ())),
         diff=planned.get("diff", ""),
-        blast=_blast_from(planned["blast"]) if planned.get("blast") else None,
+        blast=_blast_from(blast) if blast else None,
         further=tuple(Further(*text.split(" ", 1)) for text in planned.get("further", ())),
     )
 

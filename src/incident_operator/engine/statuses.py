@@ -51,8 +51,9 @@ def contents(change: Change) -> dict[str, str]:
     }
 
 
-def _entry(entry: Entry, stored: str) -> dict[str, Any]:
-    change = entry.change
+def _entry(entry: Entry, stored: str, *, is_planned: bool) -> dict[str, Any]:
+    """One ledger entry; the blast radius of one that the plan does not have any more, which has it otherwise."""
+    change, blast = entry.change, None if is_planned else entry.change.blast
     return _slim(
         {
             "step": entry.step,
@@ -69,8 +70,18 @@ def _entry(entry: Entry, stored: str) -> dict[str, Any]:
             "doneAt": entry.done_at,
             "releasedAt": entry.released_at,
             "expiresAt": entry.expires_at,
+            "blast": _blast(blast) if blast else None,
         }
     )
+
+
+def _ledger(record: Record, stored: Mapping[str, str]) -> list[dict[str, Any]]:
+    """All entries, of earlier plans, too."""
+    planned = {step.name for step in record.plan}
+    return [
+        _entry(each, stored.get(f"{each.step}/{each.change.key}", ""), is_planned=each.step in planned)
+        for each in record.entries
+    ]
 
 
 def _planned(step: PlannedStep, changes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -268,7 +279,7 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
         "triage": _triage(record.triage) if record.triage else None,
         "policy": _policy(record.policy) if record.policy else None,
         "steps": [_step(step) for step in record.steps],
-        "ledger": [_entry(entry, stored.get(f"{entry.step}/{entry.change.key}", "")) for entry in record.entries],
+        "ledger": _ledger(record, stored),
         "verification": _checked(record.checks),
         "recovery": _recovery(record),
         "timeline": [{"at": m.at, "reason": m.reason, "message": m.message[:MESSAGE_MOST]} for m in record.timeline],

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from incident_operator.actions import guards
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.fresh import Fresh
 from incident_operator.engine.reading import LIST_SECONDS
@@ -79,7 +80,7 @@ class Surveyor:
 def _seen(pod: Manifest) -> PodSeen:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-    return PodSeen(pod["metadata"]["name"], labels_of(pod), ready, workload_of(pod))
+    return PodSeen(pod["metadata"]["name"], labels_of(pod), ready, workload_of(pod), guards.mark_of(pod))
 
 
 def _budget(raw: Manifest) -> tuple[Mapping[str, Any], int]:

@@ -15,7 +15,7 @@ from incident_operator.planning.plan import Change, Manifest, Ref
 from incident_operator.planning.policy import Protection, Touched
 from incident_operator.planning.selectors import controller_of, is_empty, is_finished, labels_of, matches
 
-WORKLOADS = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"})
+WORKLOADS = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
 
 
 def is_close(protections: Iterable[Protection]) -> bool:

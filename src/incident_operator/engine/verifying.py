@@ -24,6 +24,9 @@ from incident_operator.planning.plan import (
 from incident_operator.planning.record import CheckRecord
 from incident_operator.planning.roles import clock_of, looked_from
 
+LATE_LEAST, LATE_MOST = timedelta(seconds=2), timedelta(seconds=10)
+"""How late a look may be at least and at most, else half its window: nobody knows what was there meanwhile."""
+
 
 async def look(case: Case, catalogue: Mapping[str, Check]) -> bool:
     """Make every check of the verification once; whether all have passed over their windows, at the same time.
@@ -80,10 +83,14 @@ def window_left(case: Case, step: PlannedStep) -> timedelta | None:
     if not step.gates or any(gate.verdict is not Verdict.PASS for gate in known) or len(known) < len(step.gates):
         return None
     begun = case.memory.windows
-    ends = [
-        begun.get(f"{step.name}/{gate.name}", case.now) + timedelta(seconds=gate.hold_seconds) for gate in step.gates
-    ]
+    since = {gate: begun.get(f"{step.name}/{gate}", (case.now, case.now))[0] for gate in (g.name for g in step.gates)}
+    ends = [since[gate.name] + timedelta(seconds=gate.hold_seconds) for gate in step.gates]
     return max(max(ends) - case.now, timedelta(milliseconds=50))
+
+
+def _slack(wish: CheckWish) -> timedelta:
+    """How late a look may be that counts for the window of the ones before it."""
+    return min(max(timedelta(seconds=wish.hold_seconds / 2), LATE_LEAST), LATE_MOST)
 
 
 async def _look(
@@ -95,11 +102,11 @@ async def _look(
     step: PlannedStep | None = None,
 ) -> tuple[CheckRecord, ...]:
     """Make checks once, each with its record after that; ``since`` says from when on, for each kind."""
-    prefix = f"{step.name}/" if step else ""
+    prefix, begun = f"{step.name}/" if step else "", case.now
     findings = await asyncio.gather(*(_find(case, catalogue, wish, since(wish.kind)) for wish in wishes))
     now, known = case.now, {record.name: record for record in old}
     return tuple(
-        _judge(case, wish, finding, now, (known.get(wish.name), prefix))
+        _judge(case, wish, finding, (begun, now), (known.get(wish.name), prefix))
         for wish, finding in zip(wishes, findings, strict=True)
     )
 
@@ -125,13 +132,23 @@ def _told(case: Case, wish: CheckWish) -> dict[str, Any]:
 
 
 def _judge(
-    case: Case, wish: CheckWish, finding: Finding, now: datetime, before: tuple[CheckRecord | None, str]
+    case: Case,
+    wish: CheckWish,
+    finding: Finding,
+    looked: tuple[datetime, datetime],
+    before: tuple[CheckRecord | None, str],
 ) -> CheckRecord:
-    """The check's record after one more look; ``before`` has the one it had, and what its window is named after."""
-    old, prefix = before
+    """The check's record after one more look, which began and ended then.
+
+    ``before`` has the record it had, and what its window is named after.
+    """
+    (begun, now), (old, prefix) = looked, before
     windows, name = case.memory.windows, f"{prefix}{wish.name}"
     if finding.verdict is Verdict.PASS:
-        since = windows[name] = min(windows.get(name, now), now)  # a clock may be set back
+        since, last = windows.get(name, (now, now))
+        # What nobody has looked at is a gap; and a clock may be set back.
+        since = now if begun - max(case.memory.due or last, last) > _slack(wish) else min(since, now)
+        windows[name] = since, now
         passed = now - since >= timedelta(seconds=wish.hold_seconds)
     else:
         windows.pop(name, None)

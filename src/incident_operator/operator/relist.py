@@ -142,7 +142,7 @@ def may_need_work(incident: Mapping[str, Any]) -> bool:
     if not is_open(incident):
         return False
     asked = (metadata.get("annotations") or {}).get(names.REQUESTED_AT, "")
-    return asked != status.get("lastHandledRequest", "") or not _has_come_to_rest(incident, status)
+    return asked not in ("", status.get("lastHandledRequest", "")) or not _has_come_to_rest(incident, status)
 
 
 def _has_come_to_rest(incident: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

@@ -91,14 +91,15 @@ def tally(
             "known: delete it and apply it again with spec.reportedBy (your user name: kubectl auth whoami)",
         )
     agreeing = [vote for vote in mine if vote.approves]
-    yes = {vote.by: vote for vote in agreeing if vote.by not in subject.own and (now < vote.until or vote.by in used)}
+    yes = [vote for vote in agreeing if vote.by not in subject.own and (now < vote.until or vote.by in used)]
+    by = tuple(sorted({vote.by for vote in yes}))
     missing = []
     for rule in rules:
-        count = sum(_fits(rule, vote) for vote in yes.values())
+        count = len({vote.by for vote in yes if _fits(rule, vote)})
         if count < rule.count:
             missing.append(f"{count} of {rule.count} from {rule.who} (policy {rule.policy}, rule {rule.name})")
     if not missing:
-        return Tally(True, by=tuple(sorted(yes)))
+        return Tally(True, by=by)
     others = [vote for vote in votes if vote.approves and vote.plan_hash == plan_hash and vote not in mine]
     return Tally(
         False,
@@ -111,7 +112,7 @@ def tally(
                 *_because(others, None, "about an earlier Incident of this name: {}"),
             ]
         ),
-        by=tuple(sorted(yes)),
+        by=by,
     )
 
 

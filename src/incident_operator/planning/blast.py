@@ -26,6 +26,8 @@ class PodSeen:
     is_ready: bool
     owner: str = ""
     """The workload that it belongs to, as Kind/name."""
+    mark: str = ""
+    """Where it says that no Incident touches it: ``label`` or ``annotation``; empty: nowhere."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +57,16 @@ def measure_all(reaches: Iterable[Reach | None], survey: Survey) -> list[Blast |
         found.append(None if reach is None else measure(reach, survey, gone))
         gone |= set() if reach is None else _lost(reach, survey)
     return found
+
+
+def marked(reach: Reach, survey: Survey) -> PodSeen | None:
+    """A pod that a change may take away, and that no Incident touches; of some of them, nobody knows which.
+
+    A policy cuts off whatever its selector finds; everything else takes a workload's own pods only.
+    """
+    is_any = reach.how == "cut off"
+    found = (pod for pod in _hit(reach, survey)[0] if is_any or pod.owner == reach.workload)
+    return next((pod for pod in found if pod.mark), None)
 
 
 def _hit(reach: Reach, survey: Survey) -> tuple[list[PodSeen], list[PodSeen], str]:

@@ -129,6 +129,8 @@ class Facts:
     actions: Sequence[str]
     traits: frozenset[str]
     """What the plan has: Irreversible, Destructive, Guess, Unknown."""
+    destructive: frozenset[str]
+    """Those of its actions that are destructive, which is a trait of the plan then."""
     touched: Sequence[Touched]
     blasts: Sequence[Blast]
     now: datetime
@@ -300,8 +302,11 @@ def _limits(policy: Policy, facts: Facts) -> list[tuple[Mode, str]]:
 
 
 def _waives(policy: Policy, facts: Facts) -> bool:
-    """Whether a policy says itself that nobody need agree to a destructive plan like this."""
-    return any(not rule.count and "Destructive" in rule.when and _applies(rule, facts) for rule in policy.approvals)
+    """Whether a policy says itself that nobody need agree to any destructive action of a plan like this."""
+    waivers = [rule for rule in policy.approvals if not rule.count and "Destructive" in rule.when]
+    free = [rule for rule in waivers if _applies(rule, facts)]
+    named = {action for rule in free for action in rule.actions}
+    return any(not rule.actions for rule in free) or (bool(free) and facts.destructive <= named)
 
 
 def _applies(rule: ApprovalRule, facts: Facts) -> bool:

@@ -7,7 +7,7 @@ of them leaves a record from which the next one finds the same move.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -23,8 +23,9 @@ class Move:
     """What to do now, to which steps."""
 
     kind: str
-    """``intend``, ``act``, ``settle``, ``verify``, ``fail`` (these steps failed), ``skip`` (their tier has failed
-    and is gone past), ``hold`` or ``resolve``."""
+    """``agree`` (what they hold is to go back at another time than it was made for), ``intend``, ``act``, ``settle``,
+    ``verify``, ``fail`` (these steps failed), ``skip`` (their tier has failed and is gone past), ``hold`` or
+    ``resolve``."""
     steps: tuple[PlannedStep, ...] = ()
 
 
@@ -42,11 +43,24 @@ def is_over(step: PlannedStep, record: StepRecord) -> bool:
     return record.state in FINISHED or (record.state == "Failed" and step.on_failure == "Continue")
 
 
-def next_move(  # noqa: PLR0911 - each move is one line
-    record: Record, *, has_checks: bool, release_asked: bool
-) -> Move:
+def next_move(record: Record, *, has_checks: bool, release_asked: bool) -> Move:
     """The one thing to do now; the plan is there and no outcome has been reached."""
+    other = tuple(step for step in record.plan if _on_terms(record, step) != record.of_step(step.name))
+    if other:
+        return Move("agree", other)
     gone_past = lost(record)
+    move = _of_stages(record, gone_past)
+    if move is not None:
+        return move
+    if gone_past:
+        return Move("fail", tuple(step for step in record.plan if step.name in gone_past.values()))
+    if has_checks and not release_asked and not (record.checks and all(check.passed for check in record.checks)):
+        return Move("verify")
+    return Move("hold" if record.held() and not has_checks and not release_asked else "resolve")
+
+
+def _of_stages(record: Record, gone_past: Mapping[str, str]) -> Move | None:
+    """The next move of the first stage that is not over; None: all are."""
     for open_steps in _open_stages(record):
         if gone_past and _is_over_all(open_steps):
             break
@@ -59,15 +73,7 @@ def next_move(  # noqa: PLR0911 - each move is one line
         if EntryState.INTENDED in states:
             return Move("act", open_steps)
         return Move("settle", open_steps)
-    if gone_past:
-        return Move("fail", tuple(step for step in record.plan if step.name in gone_past.values()))
-    if release_asked:
-        return Move("resolve")
-    if has_checks and not (record.checks and all(check.passed for check in record.checks)):
-        return Move("verify")
-    if record.held() and not has_checks:
-        return Move("hold")
-    return Move("resolve")
+    return None
 
 
 def _open_stages(record: Record) -> Iterator[tuple[PlannedStep, ...]]:
@@ -98,17 +104,18 @@ def contained(record: Record) -> bool:
     return bool(steps) and all(is_over(step, record.step(step.name)) for step in steps)
 
 
-def merged(record: Record, plan: Plan) -> Record:
+def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
     """The record with a new plan in place of the one it had.
 
     What is in force already stays on record with its first ``before``, so that release gives back
-    what was there before the Incident, not what an earlier plan of it had made.
+    what was there before the Incident, not what an earlier plan of it had made. ``is_same``: the new plan is
+    made once more from what the old one was made from.
     """
     entries: list[Entry] = []
     steps: list[StepRecord] = []
     taken: set[tuple[str, str]] = set()
     for step in plan.steps:
-        mine = [_entry(record, step, change) for change in step.changes]
+        mine = [_entry(record, step, change, is_same=is_same) for change in step.changes]
         entries += mine
         taken |= {entry.place for entry in mine}
         old = record.step(step.name)
@@ -173,6 +180,23 @@ def _is_made_again(entry: Entry) -> bool:
     return entry.state is EntryState.FAILED or (made and entry.state is EntryState.DONE)
 
 
+def agreed(record: Record, steps: Sequence[PlannedStep]) -> Record:
+    """The record with what these steps hold on the terms of the plan: it goes back when that says."""
+    return record.with_entries(entry for step in steps for entry in _on_terms(record, step))
+
+
+def _on_terms(record: Record, step: PlannedStep) -> tuple[Entry, ...]:
+    """The entries of a step, those in force as the step has it now: when they go back, and how."""
+
+    def on_terms(entry: Entry) -> Entry:
+        if entry.state not in LIVE:
+            return entry
+        expires = expiry(entry.intended_at, step.expires_seconds)
+        return dataclasses.replace(entry, release=step.release, expires_at=expires)
+
+    return tuple(map(on_terms, record.of_step(step.name)))
+
+
 def expiry(intended_at: str, seconds: float) -> str:
     """When an entry that was intended then is put back whatever else; empty: never by itself."""
     if not intended_at or not seconds:
@@ -181,8 +205,11 @@ def expiry(intended_at: str, seconds: float) -> str:
     return f"{until:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
-    """The ledger entry for one change of a new plan, given what an earlier plan may have done about it."""
+def _entry(record: Record, step: PlannedStep, change: Change, *, is_same: bool) -> Entry:
+    """The ledger entry for one change of a new plan, given what an earlier plan may have done about it.
+
+    ``is_same``: the new plan is made from what the earlier one was made from.
+    """
     fresh = Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
     if change.request is None:
         fresh = dataclasses.replace(fresh, state=EntryState.SKIPPED, message="it was so already")
@@ -192,11 +219,12 @@ def _entry(record: Record, step: PlannedStep, change: Change) -> Entry:
             continue
         if old.state is EntryState.KEPT and change.request is None:
             return old  # by this Incident, whose end could not be recorded or that was opened again
+        if old.state is EntryState.RELEASED and is_same and old.expires_at and old.expires_at <= old.released_at:
+            return old  # its time is over: asked for again, it is not done again but by another spec
         if old.state not in LIVE:
             continue
         # One that was made and is asked for again is not as it was made any more: it is made again.
         if change.request is None or (old.state is EntryState.INTENDED and old.change.after == change.after):
-            expires = expiry(old.intended_at, step.expires_seconds)
-            return dataclasses.replace(old, release=step.release, expires_at=expires)
+            return old  # on the terms that it was made on, until the gate lets those of the new plan through
         return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before))
     return fresh

@@ -124,6 +124,8 @@ def conditions(record: Record, now: str) -> tuple[Condition, ...]:
 
 def phase(record: Record) -> str:
     """Where the Incident is, in the guide's words; for display only."""
+    if record.outcome == "Resolved" and record.held():
+        return "Monitoring"  # not closed: others wait for what it holds, and a person, or its time, gives that back
     named = PHASES.get(record.outcome)
     if named:
         return named

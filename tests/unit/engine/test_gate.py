@@ -9,7 +9,7 @@ import pytest
 
 from incident_operator.api import names
 from incident_operator.engine.settings import EngineSettings, protecting_itself
-from unit.actions.objects import workload
+from unit.actions.objects import pod, workload
 from unit.engine.shop import ISOLATE, Shop, scaled
 
 API = ("Deployment", "api")
@@ -196,6 +196,42 @@ async def test_an_autoscaler_that_is_written_to_is_touched_too() -> None:
     await shop.look("less")
     assert protects(shop, "less", "HorizontalPodAutoscaler shop/of-api is protected")
     assert shop.replicas("api") == 3
+
+
+MARK = "incident-operator.dev/protected"
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+@pytest.mark.parametrize("step", [*scaled(0), *scaled(2), {"rolloutRestart": {}}, {"rolloutUndo": {}}], ids=str)
+async def test_a_marked_pod_is_not_taken_away_with_its_workload(step: dict[str, Any], field: str) -> None:
+    shop = Shop()
+    shop.deployment("api")
+    shop.fake.edit("Pod", "shop", "api-1", lambda pod: pod["metadata"].setdefault(field, {}).__setitem__(MARK, "true"))
+    shop.incident("cut", API, containment=[{"name": "less", **step}])
+    await shop.look("cut")
+    assert protects(shop, "cut", f"pod shop/api-1 may go, and its {field[:-1]} {MARK} is true")
+
+
+async def test_a_marked_pod_of_another_workload_stays_whatever_its_labels_are() -> None:
+    shop = Shop()
+    shop.deployment("api")
+    other = pod(workload("Deployment", "other", version="2"), "other-1", 2)
+    other["metadata"]["labels"] = {**other["metadata"]["labels"], "app": "api", MARK: "true"}
+    shop.fake.put(other)
+    shop.incident("cut", API, containment=scaled(0))
+    await shop.look("cut")
+    assert shop.replicas("api") == 0
+
+
+async def test_a_marked_workload_is_not_cut_off_through_another_with_its_labels() -> None:
+    shop = Shop()
+    shop.deployment("api")
+    shop.deployment("other", labels={MARK: "true"})
+    for each in ("other-0", "other-1", "other-2"):
+        shop.fake.edit("Pod", "shop", each, lambda pod: pod["metadata"]["labels"].__setitem__("app", "api"))
+    shop.incident("cut", API, containment=ISOLATE)
+    await shop.look("cut")
+    assert protects(shop, "cut", f"Deployment shop/other: its label {MARK} is true")
 
 
 async def test_what_is_not_protected_runs_beside_it() -> None:

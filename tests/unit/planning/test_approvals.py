@@ -100,6 +100,13 @@ def test_only_who_is_asked_for_counts_by_name_or_by_group() -> None:
     assert counted(vote("alice", groups=("security",)), rules=rules).granted
 
 
+def test_of_several_votes_of_one_person_each_counts_for_what_it_says() -> None:
+    rules = (ApprovalRule("r", groups=("security",)), ApprovalRule("s", groups=("owners",)))
+    both = (vote("alice", groups=("security",)), vote("alice", groups=("owners",)), vote("alice"))
+    assert counted(*both, rules=rules).granted
+    assert counted(*both[::-1], rules=rules).by == ("alice",)
+
+
 def test_every_rule_wants_its_own_quorum() -> None:
     rules = (ApprovalRule("any", count=2), ApprovalRule("security", groups=("security",)))
     assert not counted(vote("alice"), vote("carol"), rules=rules).granted

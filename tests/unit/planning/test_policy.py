@@ -37,6 +37,7 @@ def facts(**more: Any) -> Facts:
         "type": "Outage",
         "actions": ("scale",),
         "traits": frozenset(),
+        "destructive": frozenset(),
         "touched": (API,),
         "blasts": (Blast("Deployment/api", 2, 3, 10, "removed"),),
         "now": NOW,
@@ -146,7 +147,7 @@ def test_what_is_taken_twice_is_not_more_than_all() -> None:
     assert over_budget(Policy("p", budget=Budget(workload_percent=100)), twice) == ""
 
 
-DESTROYS = {"traits": frozenset({"Destructive"})}
+DESTROYS = {"traits": frozenset({"Destructive"}), "destructive": frozenset({"failover"})}
 WAIVER = ApprovalRule("by-itself", "p", when=("Destructive",), count=0)
 
 
@@ -162,6 +163,8 @@ WAIVER = ApprovalRule("by-itself", "p", when=("Destructive",), count=0)
         ((Policy("p", approvals=(WAIVER,)),), []),
         ((Policy("p", approvals=(dataclasses.replace(WAIVER, severities=("SEV-1",)),)),), ["destructive"]),
         ((Policy("p", approvals=(dataclasses.replace(WAIVER, when=("Irreversible",)),)),), ["destructive"]),
+        ((Policy("p", approvals=(dataclasses.replace(WAIVER, actions=("failover",)),)),), []),
+        ((Policy("p", approvals=(dataclasses.replace(WAIVER, actions=("suspend",)),)),), ["destructive"]),
         ((Policy("p", approvals=(WAIVER,)), Policy("q")), ["destructive"]),
         ((Policy("p", approvals=(WAIVER,)), Policy("q", approvals=(WAIVER,))), []),
     ],
@@ -169,8 +172,16 @@ WAIVER = ApprovalRule("by-itself", "p", when=("Destructive",), count=0)
 def test_somebody_agrees_to_what_is_destructive_unless_every_policy_says_otherwise(
     policies: tuple[Policy, ...], asked: list[str]
 ) -> None:
-    ruling = judge(policies, facts(**DESTROYS))
+    ruling = judge(policies, facts(actions=("suspend", "failover"), **DESTROYS))
     assert (ruling.refusal, [rule.name for rule in ruling.approvals]) == (None, asked)
+
+
+def test_who_waives_it_for_one_destructive_action_does_not_for_another() -> None:
+    suspend, failover = (dataclasses.replace(WAIVER, actions=(action,)) for action in ("suspend", "failover"))
+    both = facts(actions=("suspend", "failover"), **{**DESTROYS, "destructive": frozenset({"suspend", "failover"})})
+    for rules, asked in (((suspend,), ["destructive"]), ((failover,), ["destructive"]), ((suspend, failover), [])):
+        ruling = judge((Policy("p", approvals=rules),), both)
+        assert [rule.name for rule in ruling.approvals] == asked
 
 
 def test_what_is_always_protected_is_whatever_policies_say() -> None:

@@ -22,7 +22,7 @@ from incident_operator.planning.plan import (
     Request,
     Verdict,
 )
-from incident_operator.planning.progress import merged, next_move, stages
+from incident_operator.planning.progress import agreed, merged, next_move, stages
 from incident_operator.planning.record import CheckRecord, Record, StepRecord
 
 TARGET = Ref("Deployment", "api", "shop", "uid-1")
@@ -96,10 +96,17 @@ def test_unknown_and_failing_checks_keep_it_from_resolving() -> None:
 def test_without_checks_what_is_held_keeps_it_open_and_what_is_never_put_back_does_not() -> None:
     record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
     assert move(record) == "hold"
-    never = dataclasses.replace(record, entries=tuple(
-        dataclasses.replace(entry, release=Release.NEVER) for entry in record.entries
-    ))  # fmt: skip
+    one = dataclasses.replace(step("one", change()), release=Release.NEVER)
+    never = in_state(planned(one), "one", EntryState.DONE, "Done")
     assert move(never) == "resolve"
+
+
+def test_what_is_in_force_on_other_terms_than_the_plan_s_is_agreed_to_first() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
+    for_good = dataclasses.replace(step("one", change(noop=True)), release=Release.NEVER)
+    again = merged(record, Plan((for_good,)))
+    assert (move(again), again.entries[0].release) == ("agree", Release.ON_RESOLVE)
+    assert move(agreed(again, (for_good,))) == "resolve"
 
 
 def test_a_new_plan_keeps_what_is_in_force_with_its_first_before() -> None:

@@ -31,6 +31,7 @@ PLAIN = Facts(
     type="Outage",
     actions=("scale",),
     traits=frozenset(),
+    destructive=frozenset(),
     touched=(Touched("Deployment", "api", "shop", {"app": "api"}),),
     blasts=(Blast("Deployment/api", 2, 3, 10, "removed"),),
     now=THURSDAY,
@@ -141,7 +142,12 @@ class TestStartUp:
         assert (found.mode, asked(found)) == ("Enforce", [])
 
     def test_somebody_agrees_to_a_failover_though_it_does_not_speak_of_it(self) -> None:
-        found = ruled(START_UP, actions=("failover",), traits=frozenset({"Irreversible", "Destructive"}))
+        found = ruled(
+            START_UP,
+            actions=("failover",),
+            traits=frozenset({"Irreversible", "Destructive"}),
+            destructive=frozenset({"failover"}),
+        )
         assert [rule.name for rule in found.approvals] == ["destructive"]
 
     @pytest.mark.parametrize(

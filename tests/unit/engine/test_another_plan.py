@@ -1,0 +1,160 @@
+"""An Incident whose spec is changed once it has done something: the gate judges all of it, on the terms agreed to."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from unit.engine.shop import Shop, scaled
+
+API, WEB = ("Deployment", "api"), ("Deployment", "web")
+FOUR_EYES: dict[str, Any] = {"approvals": [{"name": "four-eyes", "count": 1}]}
+TWO_STAGES = [*scaled(2), {"name": "cut", "isolate": {}, "targets": [{"kind": "Deployment", "name": "web"}]}]
+
+
+async def done(shop: Shop, *, approved: bool = False, **more: Any) -> None:
+    """An Incident that has scaled ``api`` down."""
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1, **more))
+    await shop.look("load")
+    if approved:
+        shop.vote("v", "load")
+        await shop.look("load")
+    shop.settle("api")
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("Contained", 1)
+
+
+@pytest.mark.parametrize("terms", [{"release": "Never"}, {"expiresAfter": "720h"}], ids=str)
+async def test_what_was_agreed_to_for_half_an_hour_stays_so_until_the_new_plan_is_agreed_to(
+    terms: dict[str, Any],
+) -> None:
+    shop = Shop()
+    shop.policy(**FOUR_EYES)
+    await done(shop, approved=True, expiresAfter="30m")
+    await shop.change("load", containment=scaled(1, **terms))
+    await shop.look("load")
+    assert shop.ready("load")[0] == "AwaitingApproval"
+    (entry,) = shop.status("load")["ledger"]
+    assert (entry["release"], entry["state"]) == ("OnResolve", "Done")
+    shop.now += timedelta(minutes=31)
+    await shop.look("load")
+    assert shop.replicas("api") == 3, "nobody has agreed to more than half an hour"
+
+
+async def test_once_the_new_terms_are_agreed_to_they_hold() -> None:
+    shop = Shop()
+    shop.policy(**FOUR_EYES)
+    await done(shop, approved=True, expiresAfter="30m")
+    await shop.change("load", containment=scaled(1, expiresAfter="2h"))
+    await shop.look("load")
+    shop.vote("w", "load", by="carol")
+    await shop.look("load")
+    assert shop.ready("load")[0] == "Contained"
+    shop.now += timedelta(minutes=31)
+    await shop.look("load")
+    assert shop.replicas("api") == 1
+    shop.now += timedelta(hours=2)
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("Expired", 3)
+
+
+async def test_what_an_earlier_plan_took_counts_for_the_budget_after_a_restart_too() -> None:
+    shop = Shop()
+    shop.policy(blastRadius={"pods": 5, "exceeded": "RequireApproval"})
+    shop.deployment("web")
+    shop.deployment("api")
+    shop.incident("load", API, containment=[{"name": "one", "isolate": {}}])
+    await shop.look("load")
+    assert len(shop.there("NetworkPolicy")) == 1
+    await shop.change(
+        "load", targets=[{"kind": "Deployment", "name": "web"}], containment=[{"name": "two", "isolate": {}}]
+    )
+    for _ in range(3):
+        await shop.look("load")
+        assert shop.ready("load")[0] == "AwaitingApproval"
+        assert "the plan takes 6" in shop.ready("load")[1]
+        shop.restart()
+    assert len(shop.there("NetworkPolicy")) == 1
+
+
+async def test_what_has_gone_back_counts_for_no_budget() -> None:
+    shop = Shop()
+    shop.policy(blastRadius={"pods": 5})
+    shop.deployment("web")
+    shop.deployment("api")
+    shop.incident("load", API, containment=[{"name": "one", "isolate": {}, "expiresAfter": "5m"}, *TWO_STAGES[:1]])
+    await shop.look("load")
+    assert len(shop.there("NetworkPolicy")) == 1
+    shop.now += timedelta(minutes=6)
+    await shop.look("load", times=1)
+    assert shop.there("NetworkPolicy") == []
+    await shop.change(
+        "load", targets=[{"kind": "Deployment", "name": "web"}], containment=[{"name": "two", "isolate": {}}]
+    )
+    await shop.look("load")
+    assert len(shop.there("NetworkPolicy")) == 1, shop.ready("load")
+
+
+async def test_a_plan_that_was_rejected_while_it_was_only_looked_at_is_not_carried_out() -> None:
+    shop = Shop()
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1), mode="Observe")
+    await shop.look("load")
+    shop.vote("no", "load", by="carol", decision="Rejected")
+    await shop.change("load", mode="Enforce")
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("Rejected", 3)
+
+
+async def test_a_rejection_stops_the_second_stage_of_a_plan_that_nobody_need_agree_to() -> None:
+    shop = Shop()
+    shop.deployment("api")
+    shop.deployment("web")
+    shop.incident("load", API, containment=TWO_STAGES)
+    await shop.look("load", times=1)
+    assert shop.replicas("api") == 2
+    shop.vote("no", "load", by="carol", decision="Rejected")
+    shop.settle("api")
+    await shop.look("load")
+    assert shop.ready("load")[0] == "Rejected"
+    assert shop.there("NetworkPolicy") == []
+
+
+async def test_who_has_begun_elsewhere_waits_for_the_cooldown_of_what_another_has_changed() -> None:
+    shop = Shop()
+    shop.policy(cooldown="15m")
+    shop.deployment("web")
+    shop.incident("other", WEB, containment=scaled(2))
+    await shop.look("other")
+    await shop.change("other", cancel=True)
+    await shop.look("other")
+    await done(shop)
+    await shop.change("load", targets=[{"kind": "Deployment", "name": "web"}], containment=scaled(0))
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("web")) == ("Cooldown", 3)
+
+
+async def test_who_changes_on_what_it_has_changed_itself_waits_for_no_cooldown() -> None:
+    shop = Shop()
+    shop.policy(cooldown="15m")
+    await done(shop)
+    await shop.change("load", containment=scaled(0))
+    await shop.look("load")
+    assert shop.replicas("api") == 0
+
+
+async def test_an_incident_whose_targets_were_taken_away_keeps_nobody_from_being_looked_at() -> None:
+    shop = Shop()
+    await done(shop)
+    shop.fake.edit("Incident", "shop", "load", lambda each: each["spec"].pop("targets"))
+    shop.restart()
+    shop.deployment("web")
+    shop.incident("next", WEB, containment=scaled(1))
+    await shop.look("next")
+    assert shop.replicas("web") == 1
+    shop.incident("same", API, containment=scaled(0))
+    await shop.look("same")
+    assert shop.ready("same")[0] == "TargetBusy", "what it holds is still its own"

@@ -12,6 +12,7 @@ from incident_operator.api import names
 from incident_operator.engine import releasing, rollback
 from incident_operator.engine.case import Case
 from incident_operator.engine.settings import EngineSettings
+from incident_operator.engine.statuses import MESSAGE_MOST
 from incident_operator.faults import Fault, Waiting
 from incident_operator.planning.plan import EntryState, PlannedStep
 from incident_operator.planning.record import OVER, Over, Record
@@ -71,12 +72,23 @@ async def _lose(case: Case, metrics: Metrics) -> None:
 
 async def halt(case: Case, reason: str, message: str, metrics: Metrics) -> None:
     """Stop and say what a person can do; nothing is retried until asked for."""
-    again = AGAIN.format(name=case.meta["name"], namespace=case.meta["namespace"])
-    case.change(outcome="Halted", reason=reason, message=message + again)
+    text = message + AGAIN.format(name=case.meta["name"], namespace=case.meta["namespace"])
+    is_told = _is_halted(case, reason, text)
+    case.change(outcome="Halted", reason=reason, message=text)
     case.change(generation=case.meta["generation"], handled_request=case.requested, retrying="")
-    case.note(reason, message, warning=True, event=True)
-    metrics.refused(reason)
+    if not is_told:
+        case.note(reason, message, warning=True, event=True)
+        metrics.refused(reason)
     await case.save()
+
+
+def _is_halted(case: Case, reason: str, message: str) -> bool:
+    """Whether status says this very halt already and nobody has asked since: an expiry is tried again by itself."""
+    status = case.incident.get("status") or {}
+    is_seen = status.get("observedGeneration") == case.meta["generation"]
+    said = (each for each in status.get("conditions", ()) if each["type"] == "Stalled")
+    is_same = any((each["reason"], each.get("message", "")) == (reason, message[:MESSAGE_MOST]) for each in said)
+    return is_seen and is_same and status.get("lastHandledRequest", "") == case.requested
 
 
 async def hold(case: Case, metrics: Metrics) -> None:

@@ -100,6 +100,9 @@ async def test_an_expiry_that_was_refused_half_way_is_gone_on_with_and_nothing_i
     refuse(shop, "api")
     await looked(shop)
     assert shop.ready("i")[0] == "Forbidden"
+    before = len(shop.fake.journal)
+    await looked(shop)
+    assert len(shop.fake.journal) == before, "it is tried again by itself, and said once"
     shop.fake.on_call()
     await shop.ask_again("i")
     await looked(shop)

@@ -11,6 +11,7 @@ from incident_operator.api.schema import Instant, Json, Label, Model, ObjectName
 
 Facts = Annotated[dict[str, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=16)]
 Timers = Annotated[dict[str, Instant], Field(max_length=16)]
+StepOrEarlier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(~[0-9]+)?$", max_length=66)]
 Phase = Literal[
     "Detected", "Triage", "AwaitingApproval", "Containment", "Investigation", "Remediation", "Recovery",
     "Verification", "Monitoring", "Resolved", "Closed", "Halted", "Cancelled",
@@ -140,8 +141,8 @@ class StepStatus(Model):
 class LedgerEntry(Model):
     """One write: on record before it was made, with what was there before and what was put there."""
 
-    step: Label
-    """The step it belongs to."""
+    step: StepOrEarlier
+    """The step it belongs to. With ~1 behind its name: the step as an earlier plan had it, while that is in force."""
     action: Word
     """The action that made it."""
     key: Text

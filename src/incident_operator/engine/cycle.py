@@ -20,6 +20,7 @@ from incident_operator.engine import (
     resolving,
     resting,
     restoring,
+    resuming,
     stepping,
     tiers,
     verifying,
@@ -42,7 +43,7 @@ from incident_operator.engine.triaging import Triager
 from incident_operator.engine.unchanged import Unchanged
 from incident_operator.faults import Conflict, Fault, Waiting
 from incident_operator.planning.plan import Manifest, PlannedStep
-from incident_operator.planning.progress import agreed, is_recovering, next_move, resumed
+from incident_operator.planning.progress import agreed, is_recovering, next_move
 from incident_operator.planning.record import OVER, Moment
 from incident_operator.telemetry.metrics import Metrics
 
@@ -128,7 +129,7 @@ class Engine:
             await self._retrying(case, fault)
             raise
         case.memory.faults = 0
-        case.memory.due = None if again is None else self._clock() + again
+        case.memory.due = None if again is None or case.record.outcome else self._clock() + again
         return again if self._clockwork is None else resting.soonest(again, self._clockwork.halted(case))
 
     def _left_unsaved(self, key: Key) -> Manifest | None:
@@ -220,30 +221,27 @@ class Engine:
         # Before anything that may fail or wait: what has expired goes back, whatever becomes of a new plan.
         if not case.wishes.suspend and await endings.expire(case, self._actions, self._metrics, may_end=not is_new):
             return None
-        if is_asked and not is_new and hearing.is_resumed(record):
-            self._resume(case, asked)
-        elif is_new or is_asked:
+        if is_new or is_asked:
             if case.wishes.suspend:
                 await self._pause(case)
                 return None
-            pause = await self._plan(case, asked)
+            pause = await self._begin(case, asked, is_new=is_new)
             if pause is not None:
                 return await self._wait(case, pause)
         case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
         return await self._go_on(case)
 
-    def _resume(self, case: Case, asked: str) -> None:
-        """Go on where it halted with the plan that it has: planned anew, what was done and is over would be done again.
-
-        A recovery that has begun would stop what is up again; an Incident that is over but for what could not be put
-        back would take away again what has gone back.
-        """
-        case.change(generation=case.meta["generation"], handled_request=asked)
-        if is_recovering(case.record):
-            case.record = resumed(case.record, case.stamp)
-            case.note("Resumed", "the steps that had failed are tried again")
-        else:
-            case.note("Resumed", "what could not be put back is tried again")
+    async def _begin(self, case: Case, asked: str, *, is_new: bool) -> Pause | None:
+        """Make another plan, or go on with the one that has begun; a Pause if that may not be now."""
+        record = case.record
+        if is_new or not resuming.is_resumed(record):
+            resuming.refuse_another(record)
+            return await self._plan(case, asked)
+        # What is made again passes the policies as they are by now; what is put back asks nobody.
+        pause = await self._gate.check(case) if is_recovering(record) else None
+        if pause is None:
+            resuming.resume(case, asked)
+        return pause
 
     async def _ended(self, case: Case) -> bool:
         """Whether it is over, as it was already or because a person or its alerts say so."""

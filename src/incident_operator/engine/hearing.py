@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from incident_operator.engine.case import Case
-from incident_operator.planning.progress import is_recovering
 from incident_operator.planning.record import Over, Record
 
 RESTS = frozenset({"Halted", "Contained", "Planned"})
@@ -36,11 +35,6 @@ def untold_end(case: Case) -> Over | None:
     record = case.record
     is_asked = case.requested != record.handled_request and record.asked == case.wishes.asked
     return record.reached() if is_asked else None
-
-
-def is_resumed(record: Record) -> bool:
-    """Whether what is asked for again is gone on with as it was planned: a recovery, or what an end has left undone."""
-    return is_recovering(record) or bool(record.timers.get("recovered"))
 
 
 def is_left(case: Case) -> bool:

@@ -11,7 +11,7 @@ from incident_operator.actions.contract import Action, InParts, Occasion, Stops
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.wishes import StepWish
 from incident_operator.faults import Refused
-from incident_operator.planning.plan import GATES, Change, Manifest, Plan, PlannedStep, Ref, Release
+from incident_operator.planning.plan import GATES, Change, Entry, Manifest, Plan, PlannedStep, Ref, Release
 
 MOST_NAME = 63
 """Characters of a step's name."""
@@ -20,10 +20,15 @@ Found = Mapping[tuple[str, Ref], tuple[Change, ...]]
 
 
 async def make_plan(
-    reader: Reader, catalogue: Mapping[str, Action], incident: Manifest, wishes: Sequence[StepWish]
+    reader: Reader,
+    catalogue: Mapping[str, Action],
+    incident: Manifest,
+    wishes: Sequence[StepWish],
+    held: Sequence[Entry] = (),
 ) -> Plan:
     """The plan for all steps, resolved to concrete objects and values; nothing is written.
 
+    ``held`` is what the Incident has in force already: what it has stopped so is given back by its recovery, too.
     Raises the first fault in the order of the steps, whichever read failed first, so that
     the same Incident always says the same.
     """
@@ -45,7 +50,7 @@ async def make_plan(
         if isinstance(result, BaseException):
             raise result
     found = dict(zip(keys, (result for result in results if not isinstance(result, BaseException)), strict=True))
-    planned = [_planned(wish, catalogue, _of(wish, catalogue, found)) for wish in wishes]
+    planned = [_planned(wish, catalogue, _of(wish, catalogue, found, held)) for wish in wishes]
     # What was not stopped need not be started.
     return Plan(tuple(step for step in planned if step.changes or not step.brings_back))
 
@@ -85,24 +90,38 @@ def _params(wish: StepWish, target: Ref) -> Mapping[str, Any] | None:
     return {"replicas": wish.replicas[target]} if target in wish.replicas else None
 
 
-def _of(wish: StepWish, catalogue: Mapping[str, Action], found: Found) -> tuple[Change, ...]:
+def _of(wish: StepWish, catalogue: Mapping[str, Action], found: Found, held: Sequence[Entry]) -> tuple[Change, ...]:
     """All changes of a step: planned ones, or those that take back what earlier steps of the plan do."""
     changes: list[Change] = []
     for target in wish.targets:
-        back = _taken_back(wish, catalogue, found, target)
         own = found.get((wish.name, target), ())
-        is_empty = all(not change.before or change.before.get("replicas", 0) == 0 for change in own)
-        changes += back or (own if is_empty or not wish.brings_back else ())
+        if not wish.brings_back:
+            changes += own
+            continue
+        back = _taken_back(wish, catalogue, found, target, held)
+        given = {change.key for change in back}
+        changes += [*back, *(change for change in map(_started, own) if change is not None and change.key not in given)]
     return tuple(changes)
 
 
-def _taken_back(wish: StepWish, catalogue: Mapping[str, Action], found: Found, target: Ref) -> list[Change]:
-    """The changes that give a target back what the steps before have taken from it."""
+def _started(change: Change) -> Change | None:
+    """A workload that had no replicas when it began, with the number that its tier says; its autoscaler is not held."""
+    if change.before is None or change.before.get("replicas") != 0:
+        return None
+    return dataclasses.replace(change, after={**change.after, "given_back": True})
+
+
+def _taken_back(
+    wish: StepWish, catalogue: Mapping[str, Action], found: Found, target: Ref, held: Sequence[Entry]
+) -> list[Change]:
+    """The changes that give a target back what the steps before have taken from it, or an earlier plan has."""
     action = catalogue.get(wish.action)
     stopped = [change for name in wish.brings_back for change in found.get((name, target), ())]
     if not isinstance(action, Stops):
         return []
-    back = (action.back(change) for change in stopped)
+    taken = {each.change.key: each.change for each in held if each.action == wish.action}
+    done = (taken.get(each.key, each) if each.request is None else each for each in stopped)
+    back = (action.back(change) for change in done)
     return [dataclasses.replace(change, later=True) for change in back if change is not None]
 
 

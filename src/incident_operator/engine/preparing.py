@@ -19,8 +19,9 @@ from incident_operator.engine.triaging import UNDO, Triager, with_reasons
 from incident_operator.faults import Refused
 from incident_operator.planning.blast import Survey
 from incident_operator.planning.changes import Ranked
+from incident_operator.planning.merging import merged
 from incident_operator.planning.plan import Plan
-from incident_operator.planning.progress import merged
+from incident_operator.planning.record import LIVE
 
 TIMERS_KEPT = ("detected", "acknowledged", "contained")
 
@@ -93,7 +94,8 @@ class Preparer:
             is_wanted = any(wish.action == UNDO for wish in wishes)
             looking = asyncio.create_task(self._looked(case, account, survey, is_wanted=is_wanted))
             begun.append(looking)
-            plan = await planner.make_plan(reader, self._actions, case.incident, wishes)
+            held = [entry for entry in case.record.entries if entry.state in LIVE]
+            plan = await planner.make_plan(reader, self._actions, case.incident, wishes, held)
             plan = with_reasons(await levels.measured(self._checks, plan), await looking)
             return await self._preview.of(case.hands, plan, await survey, namespace, account)
         finally:

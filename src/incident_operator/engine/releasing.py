@@ -9,6 +9,7 @@ from incident_operator.actions.contract import Action
 from incident_operator.engine import acting
 from incident_operator.engine.case import Case
 from incident_operator.faults import Fault
+from incident_operator.planning.merging import earlier
 from incident_operator.planning.plan import Entry, EntryState, Release
 from incident_operator.planning.record import LIVE
 
@@ -58,6 +59,9 @@ async def _release(case: Case, actions: Mapping[str, Action], entry: Entry, *, e
         return
     else:
         settled = await acting.release(case.hands, actions[entry.action], entry, case.stamp)
+        if settled.state is EntryState.CONFLICT and entry.state is EntryState.INTENDED and earlier(case.record, entry):
+            # It stands as an earlier plan of this Incident has made it, and that goes back next.
+            settled = dataclasses.replace(entry, state=EntryState.SKIPPED, message="it was not made")
     case.record = case.record.with_entries([settled])
     if settled.state is EntryState.RELEASED and not settled.message:
         case.note("Released", f"put back: {entry.change.summary}")

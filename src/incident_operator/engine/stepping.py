@@ -17,6 +17,7 @@ from incident_operator.cluster.port import Reader
 from incident_operator.engine import acting, tiers, verifying
 from incident_operator.engine.case import Case
 from incident_operator.faults import Fault, Waiting
+from incident_operator.planning.merging import superseded
 from incident_operator.planning.plan import GATES, Entry, EntryState, PlannedStep, Settlement, failed, pending
 from incident_operator.planning.progress import contained, expiry
 from incident_operator.planning.record import StepState
@@ -66,7 +67,7 @@ async def act(case: Case, steps: tuple[PlannedStep, ...], actions: Mapping[str, 
         if entry.state is EntryState.INTENDED
     ]
     results, waiting = await acting.act_all(case.hands, due, case.stamp)
-    case.record = case.record.with_entries(results)
+    case.record = superseded(case.record.with_entries(results), results)
     for step in steps:
         with _named(step):
             _after_act(case, step, metrics)

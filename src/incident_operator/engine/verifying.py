@@ -22,7 +22,7 @@ from incident_operator.planning.plan import (
     settled,
 )
 from incident_operator.planning.record import CheckRecord
-from incident_operator.planning.roles import clock_of, looked_from
+from incident_operator.planning.roles import RESUMED, clock_of, looked_from
 
 LATE_LEAST, LATE_MOST = timedelta(seconds=2), timedelta(seconds=10)
 """How late a look may be at least and at most, else half its window: nobody knows what was there meanwhile."""
@@ -35,7 +35,7 @@ async def look(case: Case, catalogue: Mapping[str, Check]) -> bool:
     VerificationInconclusive if it could not be told.
     """
     wishes = case.wishes.checks
-    since = datetime.fromisoformat(case.record.timers["mitigated"])
+    since = _begun(case)
     records = await _look(case, catalogue, wishes, case.record.checks, lambda _: since)
     case.change(checks=records)
     for wish, record in zip(wishes, records, strict=True):
@@ -70,6 +70,12 @@ async def gates(case: Case, catalogue: Mapping[str, Check], step: PlannedStep) -
     reason = "GateFailed" if first.verdict is Verdict.FAIL else "GateInconclusive"
     left = "; the tiers above it are left as they are" if step.tier and step.on_failure != "Continue" else ""
     return failed(reason, f"{seen}; after {step.timeout_seconds:g} s{left}")
+
+
+def _begun(case: Case) -> datetime:
+    """When the verification began; what was before a person put things right and asked to go on counts no more."""
+    timers = case.record.timers
+    return datetime.fromisoformat(max(timers["mitigated"], timers.get(RESUMED, "")))
 
 
 def _instant(case: Case, at: str) -> datetime:
@@ -159,7 +165,7 @@ def _judge(
 
 def _within_deadline(case: Case, wish: CheckWish, record: CheckRecord, now: datetime) -> None:
     """Give up on a check that has neither passed nor is passing when its time is over."""
-    begun = datetime.fromisoformat(case.record.timers["mitigated"])
+    begun = _begun(case)
     if record.verdict is Verdict.PASS or now - begun <= timedelta(seconds=wish.timeout_seconds):
         return
     limit = f"after {wish.timeout_seconds:g} s"

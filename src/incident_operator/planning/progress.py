@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
+from incident_operator.planning.plan import Change, Entry, EntryState, PlannedStep
 from incident_operator.planning.record import LIVE, Record, StepRecord
 from incident_operator.planning.roles import RESUMED, is_question, is_stop, lost
 
@@ -104,29 +104,6 @@ def contained(record: Record) -> bool:
     return bool(steps) and all(is_over(step, record.step(step.name)) for step in steps)
 
 
-def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
-    """The record with a new plan in place of the one it had.
-
-    What is in force already stays on record with its first ``before``, so that release gives back
-    what was there before the Incident, not what an earlier plan of it had made. ``is_same``: the new plan is
-    made once more from what the old one was made from.
-    """
-    entries: list[Entry] = []
-    steps: list[StepRecord] = []
-    taken: set[tuple[str, str]] = set()
-    for step in plan.steps:
-        mine = [_entry(record, step, change, is_same=is_same) for change in step.changes]
-        entries += mine
-        taken |= {entry.place for entry in mine}
-        old = record.step(step.name)
-        unchanged = old.state == "Done" and all(entry.state is not EntryState.PLANNED for entry in mine)
-        steps.append(old if unchanged else StepRecord(step.name))
-    left = [e for e in record.entries if e.place not in taken and e.state is not EntryState.PLANNED]
-    return dataclasses.replace(
-        record, plan=plan.steps, plan_hash=plan.hash, steps=tuple(steps), entries=(*left, *entries)
-    )
-
-
 def is_recovering(record: Record) -> bool:
     """Whether the recovery of the plan has begun: from then on it is gone on with, and not planned anew."""
     return any(step.phase == "Recovery" and record.step(step.name).state != "Pending" for step in record.plan)
@@ -141,19 +118,15 @@ def resumed(record: Record, at: str) -> Record:
     back = _rolled_back(record, failed)
     again = failed | back | {step.name for step in record.steps if step.state == "Skipped"}
 
-    def is_planned(entry: Entry) -> bool:
-        is_back = entry.step in back and entry.state is EntryState.RELEASED
-        return is_back or (entry.step in failed and _is_made_again(entry))
+    def tried(entry: Entry) -> Entry:
+        if entry.step in back and entry.state is EntryState.RELEASED:
+            return planned_again(entry)
+        return _again(record, entry) if entry.step in failed else entry
 
     return dataclasses.replace(
         record,
         steps=tuple(StepRecord(step.name) if step.name in again else step for step in record.steps),
-        entries=tuple(
-            dataclasses.replace(entry, state=EntryState.PLANNED, message="", intended_at="", done_at="", released_at="")
-            if is_planned(entry)
-            else entry
-            for entry in record.entries
-        ),
+        entries=tuple(map(tried, record.entries)),
         timers={**record.timers, RESUMED: at},
     )
 
@@ -171,13 +144,34 @@ def _rolled_back(record: Record, failed: Collection[str]) -> set[str]:
     }
 
 
-def _is_made_again(entry: Entry) -> bool:
-    """Whether a step that is tried again makes this write again: it failed, or made what a person may have removed.
+def _again(record: Record, entry: Entry) -> Entry:
+    """An entry of a failed step that is tried again: it is made again where it failed, or may not stand any more.
 
-    A Job that failed and was deleted by hand runs once more; one that is still there is found under its name.
+    What a person may have removed is made anew: a Job that failed and was deleted by hand runs once more, and one
+    that is still there is found under its name; but not one that something else of the step has been built on. What
+    was set may have been set back: it is intended still, so that it is held until that is known.
     """
-    made = entry.change.request is not None and entry.change.request.verb == "create"
-    return entry.state is EntryState.FAILED or (made and entry.state is EntryState.DONE)
+    request = entry.change.request
+    if entry.state is EntryState.FAILED:
+        return planned_again(entry)
+    if entry.state is not EntryState.DONE or request is None:
+        return entry
+    if request.verb == "patch":
+        return dataclasses.replace(entry, state=EntryState.INTENDED, done_at="", message="")
+    is_built_on = any(each.state in LIVE and is_further(entry.change, each) for each in record.of_step(entry.step))
+    return planned_again(entry) if request.verb == "create" and not is_built_on else entry
+
+
+def is_further(change: Change, entry: Entry) -> bool:
+    """Whether an entry is of a write that a change has named as what may turn out to be needed besides."""
+    request = entry.change.request
+    named = {(each.verb, each.kind) for each in change.further}
+    return request is not None and entry.change.key != change.key and (request.verb, request.ref.kind) in named
+
+
+def planned_again(entry: Entry) -> Entry:
+    """An entry as if nothing had been done about it."""
+    return dataclasses.replace(entry, state=EntryState.PLANNED, message="", intended_at="", done_at="", released_at="")
 
 
 def agreed(record: Record, steps: Sequence[PlannedStep]) -> Record:
@@ -203,28 +197,3 @@ def expiry(intended_at: str, seconds: float) -> str:
         return ""
     until = datetime.fromisoformat(intended_at) + timedelta(seconds=seconds)
     return f"{until:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _entry(record: Record, step: PlannedStep, change: Change, *, is_same: bool) -> Entry:
-    """The ledger entry for one change of a new plan, given what an earlier plan may have done about it.
-
-    ``is_same``: the new plan is made from what the earlier one was made from.
-    """
-    fresh = Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
-    if change.request is None:
-        fresh = dataclasses.replace(fresh, state=EntryState.SKIPPED, message="it was so already")
-    for old in record.entries:
-        same = old.change.key == change.key and old.step == step.name and old.action == step.action
-        if not same or (change.target.uid and old.change.target.uid != change.target.uid):
-            continue
-        if old.state is EntryState.KEPT and change.request is None:
-            return old  # by this Incident, whose end could not be recorded or that was opened again
-        if old.state is EntryState.RELEASED and is_same and old.expires_at and old.expires_at <= old.released_at:
-            return old  # its time is over: asked for again, it is not done again but by another spec
-        if old.state not in LIVE:
-            continue
-        # One that was made and is asked for again is not as it was made any more: it is made again.
-        if change.request is None or (old.state is EntryState.INTENDED and old.change.after == change.after):
-            return old  # on the terms that it was made on, until the gate lets those of the new plan through
-        return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before))
-    return fresh

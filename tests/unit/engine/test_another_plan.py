@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from incident_operator.planning.plan import Ref, Request
 from unit.engine.shop import Shop, scaled
 
 API, WEB = ("Deployment", "api"), ("Deployment", "web")
@@ -42,6 +43,47 @@ async def test_what_was_agreed_to_for_half_an_hour_stays_so_until_the_new_plan_i
     shop.now += timedelta(minutes=31)
     await shop.look("load")
     assert shop.replicas("api") == 3, "nobody has agreed to more than half an hour"
+
+
+CUT = [{"name": "cut", "isolate": {}}]
+EDITS = {
+    "another number": (scaled(1), scaled(0)),
+    "another step besides": (CUT, [*CUT, *scaled(0)]),
+    "another direction": (CUT, [{"name": "cut", "isolate": {"direction": "Egress"}}]),
+    "another action": ([{"name": "x", "scale": {"replicas": 0}}], [{"name": "x", "rolloutUndo": {}}]),
+    "another target": (scaled(1), scaled(1, targets=[{"kind": "Deployment", "name": "web"}])),
+}
+
+
+@pytest.mark.parametrize("is_agreed", [False, True], ids=["waits", "agreed"])
+@pytest.mark.parametrize("edit", EDITS)
+async def test_what_is_in_force_goes_back_whatever_becomes_of_the_plan_after_it(edit: str, is_agreed: bool) -> None:
+    before, after = EDITS[edit]
+    shop = Shop()
+    shop.policy(**FOUR_EYES)
+    shop.deployment("api")
+    shop.deployment("web")
+    shop.incident("load", API, containment=before)
+    await shop.look("load")
+    shop.vote("v", "load")
+    await shop.look("load")
+    shop.settle("api")
+    await shop.look("load")
+    for containment in (after, before, after):
+        await shop.change("load", containment=containment)
+        await shop.look("load")
+    assert shop.ready("load")[0] == "AwaitingApproval"
+    if is_agreed:
+        shop.vote("w", "load", by="carol")
+        for _ in range(3):
+            await shop.look("load")
+            shop.settle("api")
+            shop.settle("web")
+    uid = shop.fake.at("Incident", "load")["metadata"]["uid"]
+    await shop.fake.send(Request("delete", Ref("Incident", "load", "shop", uid)))
+    await shop.look("load")
+    assert ("Incident", "shop", "load") not in shop.fake.objects
+    assert (shop.replicas("api"), shop.replicas("web"), shop.there("NetworkPolicy")) == (3, 3, [])
 
 
 async def test_once_the_new_terms_are_agreed_to_they_hold() -> None:

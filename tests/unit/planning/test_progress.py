@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from incident_operator.planning.merging import merged, superseded
 from incident_operator.planning.plan import (
     Change,
     CheckWish,
@@ -22,7 +23,7 @@ from incident_operator.planning.plan import (
     Request,
     Verdict,
 )
-from incident_operator.planning.progress import agreed, merged, next_move, stages
+from incident_operator.planning.progress import agreed, next_move, stages
 from incident_operator.planning.record import CheckRecord, Record, StepRecord
 
 TARGET = Ref("Deployment", "api", "shop", "uid-1")
@@ -116,9 +117,34 @@ def test_a_new_plan_keeps_what_is_in_force_with_its_first_before() -> None:
     assert (entry.state, entry.change.before) == (EntryState.DONE, 3)
     assert again.step("one").state == "Done"
     other = merged(record, Plan((step("one", change(before=0, after=1)),)))
-    (entry,) = other.entries
+    held, entry = other.entries
     assert (entry.state, entry.change.before, entry.change.after) == (EntryState.PLANNED, 3, 1)
     assert other.step("one").state == "Pending"
+    assert (held.step, held.state, held.change) == ("one~1", EntryState.DONE, record.entries[0].change)
+    third = merged(other, Plan((step("one", change(before=0, after=2)),)))
+    assert [each.step for each in third.entries] == ["one~1", "one"]
+    assert third.entries[1].change.before == 3, "still what was there before the Incident"
+    back = merged(other, Plan((step("one", change(before=0, after=0, noop=True)),)))
+    assert [(each.step, each.state, each.change.before) for each in back.entries] == [("one", EntryState.DONE, 3)]
+    made = dataclasses.replace(entry, state=EntryState.DONE)
+    assert superseded(other.with_entries([made]), [made]).entries == (made,)
+
+
+def test_what_a_step_did_that_does_something_else_by_now_stays_on_record() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
+    other = dataclasses.replace(step("one", change()), action="rolloutUndo")
+    made = dataclasses.replace(merged(record, Plan((other,))).entries[1], state=EntryState.DONE)
+    again = merged(record, Plan((other,))).with_entries([made])
+    assert [(each.step, each.action) for each in superseded(again, [made]).entries] == [
+        ("one~1", "scale"),
+        ("one", "rolloutUndo"),
+    ]
+
+
+def test_what_failed_in_a_step_of_this_name_is_no_part_of_the_new_one() -> None:
+    record = in_state(planned(step("one", change())), "one", EntryState.FAILED, "Failed")
+    again = merged(record, Plan((step("one", change("Deployment/bot")),)))
+    assert [(each.change.key, each.state) for each in again.entries] == [("Deployment/bot", EntryState.PLANNED)]
 
 
 def test_a_new_plan_does_not_forget_what_a_step_that_is_no_more_did() -> None:
@@ -133,8 +159,8 @@ def test_a_new_plan_does_not_forget_what_a_step_that_is_no_more_did() -> None:
 def test_a_target_that_was_replaced_by_another_of_its_name_is_planned_anew() -> None:
     record = in_state(planned(step("one", change())), "one", EntryState.DONE, "Done")
     new = dataclasses.replace(change(), target=dataclasses.replace(TARGET, uid="uid-2"))
-    (entry,) = merged(record, Plan((step("one", new),))).entries
-    assert entry.state is EntryState.PLANNED
+    old, entry = merged(record, Plan((step("one", new),))).entries
+    assert (entry.state, old.step) == (EntryState.PLANNED, "one~1")
 
 
 def test_what_was_so_before_is_never_put_back() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incident_operator.planning import summary
+from incident_operator.planning.merging import merged
 from incident_operator.planning.plan import Entry, EntryState, Plan, PlannedStep, Release
-from incident_operator.planning.progress import merged
 from incident_operator.planning.record import Condition, Record, StepRecord
 from tests_support.planning import NOW, a_change
 

@@ -1,0 +1,116 @@
+"""A new plan in place of an old one: nothing that is in force is forgotten, nor taken for what it is not.
+
+What a step did that the new plan has otherwise, or not any more, stays in the ledger under the step's name with a
+number behind it (``cut~1``) until the new plan has gone on from it: a plan may wait for an approval, and the Incident
+be deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator
+
+from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
+from incident_operator.planning.progress import is_further
+from incident_operator.planning.record import LIVE, Record, StepRecord
+
+MARK = "~"
+"""Stands between a step's name and the number of an earlier form of it; no name of a step has it."""
+NOTHING_DONE = frozenset({EntryState.PLANNED, EntryState.FAILED, EntryState.SKIPPED})
+
+
+def origin(step: str) -> str:
+    """The name of the step that an entry was made for, whatever plans there have been since."""
+    return step.partition(MARK)[0]
+
+
+def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
+    """The record with a new plan in place of the one it had.
+
+    What is in force already stays on record with its first ``before``, so that release gives back
+    what was there before the Incident, not what an earlier plan of it had made. ``is_same``: the new plan is
+    made once more from what the old one was made from.
+    """
+    entries: list[Entry] = []
+    steps: list[StepRecord] = []
+    adopted: set[tuple[str, str]] = set()
+    for step in plan.steps:
+        mine = []
+        for change in step.changes:
+            entry, old = _entry(record, step, change, is_same=is_same)
+            mine.append(entry)
+            adopted |= {old.place} if old is not None else set()
+        entries += mine
+        before = record.step(step.name)
+        unchanged = before.state == "Done" and all(entry.state is not EntryState.PLANNED for entry in mine)
+        steps.append(before if unchanged else StepRecord(step.name))
+    left = tuple(_left(record, plan, adopted, {entry.place for entry in entries}))
+    return dataclasses.replace(
+        record, plan=plan.steps, plan_hash=plan.hash, steps=tuple(steps), entries=(*left, *entries)
+    )
+
+
+def superseded(record: Record, done: Iterable[Entry]) -> Record:
+    """The record without what earlier plans did that these entries, which are made by now, have gone on from."""
+    gone = {each.place for entry in done if entry.state is EntryState.DONE for each in earlier(record, entry)}
+    return dataclasses.replace(record, entries=tuple(each for each in record.entries if each.place not in gone))
+
+
+def earlier(record: Record, entry: Entry) -> tuple[Entry, ...]:
+    """What earlier plans did, and is in force, in place of an entry: the same action of the same step."""
+    what = (entry.step, entry.action, entry.change.key)
+    return tuple(
+        each
+        for each in record.entries
+        if each.state in LIVE and each.step != entry.step and (origin(each.step), each.action, each.change.key) == what
+    )
+
+
+def _left(
+    record: Record, plan: Plan, adopted: Collection[tuple[str, str]], taken: Collection[tuple[str, str]]
+) -> Iterator[Entry]:
+    """What stays of the old entries that the new plan has not adopted."""
+    steps = {step.name: step for step in plan.steps}
+    used = {entry.place for entry in record.entries} | set(taken)
+    for old in record.entries:
+        step = steps.get(old.step)
+        if old.place in adopted or old.state is EntryState.PLANNED:
+            continue
+        if step is None or (old.place not in taken and any(is_further(change, old) for change in step.changes)):
+            yield old
+        elif old.state in LIVE:
+            number = 1
+            while (place := (f"{old.step}{MARK}{number}", old.change.key)) in used:
+                number += 1
+            used.add(place)
+            yield dataclasses.replace(old, step=place[0])
+        elif old.place not in taken and old.state not in NOTHING_DONE:
+            yield old
+
+
+def _entry(record: Record, step: PlannedStep, change: Change, *, is_same: bool) -> tuple[Entry, Entry | None]:
+    """The ledger entry for one change of a new plan, given what an earlier plan may have done about it.
+
+    And the entry of that which it stands for from now on, if it does. ``is_same``: the new plan is made from what
+    the earlier one was made from.
+    """
+    fresh = Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
+    if change.request is None:
+        fresh = dataclasses.replace(fresh, state=EntryState.SKIPPED, message="it was so already")
+    for old in sorted(record.entries, key=lambda each: each.step != step.name):
+        same = old.change.key == change.key and origin(old.step) == step.name and old.action == step.action
+        if not same or (change.target.uid and old.change.target.uid != change.target.uid):
+            continue
+        if old.state is EntryState.KEPT and change.request is None:
+            return old, old  # by this Incident, whose end could not be recorded or that was opened again
+        if old.state is EntryState.RELEASED and is_same and old.expires_at and old.expires_at <= old.released_at:
+            return old, old  # its time is over: asked for again, it is not done again but by another spec
+        if old.state not in LIVE:
+            continue
+        # On the terms that it was made on, until the gate lets those of the new plan through.
+        mine = dataclasses.replace(old, step=step.name)
+        # One that was made and is asked for again is not as it was made any more: it is made again.
+        if change.request is None or (old.state is EntryState.INTENDED and old.change.after == change.after):
+            return mine, old
+        return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before)), None
+    return fresh, None

@@ -109,11 +109,30 @@ async def _judge(hands: Hands, attempt: Attempt, fault: Fault, now: str) -> Entr
         return with_state(
             entry, EntryState.FAILED, f"TargetGone: {target} was deleted or replaced since the plan was made"
         )
-    if standing is Standing.BEFORE and isinstance(fault, Waiting):
+    is_passing = standing is Standing.BEFORE and isinstance(fault, Waiting)
+    if is_passing and (request is None or not await _never_fits(hands, request, current)):
         raise fault
     return with_state(
         entry, EntryState.FAILED, f"ChangedSincePlanned: {target} was changed by somebody else since the plan was made"
     )
+
+
+async def _never_fits(hands: Hands, request: Request, current: Manifest | None) -> bool:
+    """Whether a write is refused by its target exactly as that is now, so that to try it again is in vain.
+
+    What it tests may be more than what it sets: the annotations beside a template, say, of which there were none.
+    """
+    try:
+        await hands.send(request, dry_run=True)
+    except Conflict:
+        now = await hands.find(request.ref.kind, request.ref.namespace, request.ref.name)
+        return _version(now) == _version(current) != ""
+    return False
+
+
+def _version(thing: Manifest | None) -> str:
+    found: str = "" if thing is None else thing["metadata"].get("resourceVersion", "")
+    return found
 
 
 async def act_all(hands: Hands, attempts: Iterable[Attempt], now: str) -> tuple[list[Entry], Fault | None]:

@@ -11,6 +11,7 @@ from incident_operator.actions.contract import Action, InParts, Occasion, Stops
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.wishes import StepWish
 from incident_operator.faults import Refused
+from incident_operator.planning.clashes import clash
 from incident_operator.planning.plan import GATES, Change, Entry, Manifest, Plan, PlannedStep, Ref, Release
 
 MOST_NAME = 63
@@ -52,7 +53,11 @@ async def make_plan(
     found = dict(zip(keys, (result for result in results if not isinstance(result, BaseException)), strict=True))
     planned = [_planned(wish, catalogue, _of(wish, catalogue, found, held)) for wish in wishes]
     # What was not stopped need not be started.
-    return Plan(tuple(step for step in planned if step.changes or not step.brings_back))
+    steps = tuple(step for step in planned if step.changes or not step.brings_back)
+    said = clash(steps)
+    if said:
+        raise Refused("StepsClash", said)
+    return Plan(steps)
 
 
 def _in_parts(catalogue: Mapping[str, Action], wishes: Sequence[StepWish]) -> tuple[StepWish, ...]:

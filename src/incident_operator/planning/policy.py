@@ -253,8 +253,8 @@ def over_budget(policy: Policy, blasts: Sequence[Blast]) -> str:
             f"{said} limits the blast radius, which is not known: {unknown}; let its ServiceAccount list what could "
             "not be listed and ask again (annotation incident-operator.dev/requested-at), or approve the plan"
         )
-    pods = sum(blast.pods for blast in hit)
-    workloads = len({blast.group for blast in hit})
+    groups = {blast.group: [each for each in hit if each.group == blast.group] for blast in hit}
+    pods, workloads = sum(map(_taken, groups.values())), len(groups)
     if budget.pods is not None and pods > budget.pods:
         return f"{said} allows {budget.pods} pods, the plan takes {pods} (blastRadius.pods)"
     if budget.workloads is not None and workloads > budget.workloads:
@@ -268,12 +268,17 @@ def over_budget(policy: Policy, blasts: Sequence[Blast]) -> str:
     return "" if budget.workload_percent is None else _over_share(said, budget.workload_percent, hit)
 
 
+def _taken(blasts: Sequence[Blast]) -> int:
+    """The pods that a plan takes of one workload: cut off and then replaced, they are the same."""
+    return min(sum(blast.pods for blast in blasts), max(blast.of for blast in blasts))
+
+
 def _over_share(said: str, percent: int, hit: Sequence[Blast]) -> str:
     """Whether the plan as a whole takes more of a workload than it may, however few each change of it takes."""
     for group in dict.fromkeys(blast.group for blast in hit):
         mine = [blast for blast in hit if blast.group == group]
         of = max(blast.of for blast in mine)
-        pods, most = min(sum(blast.pods for blast in mine), of), of * percent // 100
+        pods, most = _taken(mine), of * percent // 100
         if pods > most:
             share = f"{percent} % of the {of} pods of {group}"
             text = f"{said} allows {share}, rounded down {most}, the plan takes {pods}"

@@ -37,7 +37,7 @@ async def test_what_a_containment_has_stopped_is_started_by_a_recovery_that_is_p
         {"name": "less", "scale": {"replicas": 0}, "targets": [{"kind": "Deployment", "name": "api"}]},
         {
             "name": "more",
-            "scale": {"replicas": 3},
+            "rolloutRestart": {},
             "targets": [{"kind": "Deployment", "name": "stats"}],
             "timeout": "3s",
         },

@@ -145,6 +145,8 @@ def test_what_is_taken_twice_is_not_more_than_all() -> None:
     twice = (Blast("Deployment/api", 3, 3, 10, "replaced"), *SINGLES)
     assert "the plan takes 3" in over_budget(Policy("p", budget=Budget(workload_percent=99)), twice)
     assert over_budget(Policy("p", budget=Budget(workload_percent=100)), twice) == ""
+    assert over_budget(Policy("p", budget=Budget(pods=3, pods_percent=30)), twice) == ""
+    assert "the plan takes 3" in over_budget(Policy("p", budget=Budget(pods_percent=29)), twice)
 
 
 DESTROYS = {"traits": frozenset({"Destructive"}), "destructive": frozenset({"failover"})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -13,7 +13,8 @@ from kubernetes.aio.client import Configuration
 from incident_operator.cluster import connection as connections
 from incident_operator.cluster.connection import Connection
 from incident_operator.cluster.gateway import ClusterGateway
-from incident_operator.faults import Waiting
+from incident_operator.faults import Stalled, Waiting
+from incident_operator.planning.plan import Ref, Request
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Server = Callable[[Handler], Awaitable[ClusterGateway]]
@@ -117,3 +118,83 @@ async def test_a_message_never_holds_a_body(server: Server) -> None:
         return web.Response(status=500, text="password=hunter2")
 
     assert "hunter2" not in (await fault_of(await server(secret))).message
+
+
+class Redirects:
+    """Sends everybody elsewhere, where there would be an answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        if request.path == "/elsewhere":
+            return web.json_response({"items": [{"metadata": {"name": "somebody else's"}}]})
+        return web.json_response({"items": []}, status=302, headers={"Location": "/elsewhere"})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+async def test_a_redirect_is_an_answer_and_not_followed(server: Server, method: str) -> None:
+    there = Redirects()
+    cluster = await server(there.answer)
+    code, _, headers = await cluster._connection.send(method, "/api", what="ask", body={})
+    assert (code, headers["Location"], there.asked) == (302, "/elsewhere", ["/api"])
+
+
+async def test_a_redirect_is_the_status_that_a_service_answers_with(server: Server) -> None:
+    there = Redirects()
+    code, elapsed = await (await server(there.answer)).through_service("shop", "web", "http", "/", timeout_seconds=5)
+    assert code == 302
+    assert elapsed >= 0
+    assert there.asked == ["/api/v1/namespaces/shop/services/http:web:http/proxy/"]
+
+
+async def test_a_redirect_is_no_object_no_watch_and_no_log(server: Server) -> None:
+    there, begun = Redirects(), []
+    cluster = await server(there.answer)
+    fault = await fault_of(cluster)
+    assert (fault.reason, "a redirect (302), which is not followed" in fault.message) == ("ApiServerError", True)
+    with pytest.raises(Waiting, match="redirect"):
+        await anext(aiter(cluster.changes("Pod", "shop", lambda: begun.append(True))))
+    with pytest.raises(Stalled, match="302"):
+        await cluster.log_text("shop", "web-0", "web", since=datetime.now(UTC), most_bytes=100)
+    assert (begun, "/elsewhere" in there.asked) == ([], False)
+
+
+async def test_of_what_a_service_answers_without_end_only_the_beginning_is_read(server: Server) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=206)
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 100_000)
+
+    cluster = await server(endless)
+    for _ in range(2 * connections.CONNECTIONS):  # each gives its connection back
+        code, _ = await cluster.through_service("shop", "web", "http", "/", timeout_seconds=5)
+        assert code == 206
+
+
+async def test_what_the_api_server_says_of_a_service_is_still_understood(server: Server) -> None:
+    async def nobody(_: web.Request) -> web.StreamResponse:
+        said = {"kind": "Status", "reason": "ServiceUnavailable", "message": "no endpoints available"}
+        return web.json_response(said, status=503)
+
+    with pytest.raises(Waiting, match="no endpoints available"):
+        await (await server(nobody)).through_service("shop", "web", "http", "/", timeout_seconds=5)
+
+
+async def test_a_write_carries_its_body_and_who_asks(server: Server) -> None:
+    async def told(request: web.Request) -> web.StreamResponse:
+        headers = {key: request.headers.get(key) for key in ("Content-Type", "Impersonate-User", "Accept-Encoding")}
+        return web.json_response({"method": request.method, "body": await request.text(), **headers})
+
+    hands = (await server(told)).acting_as("shop", "responder")
+    ref = Ref("Pod", "web-0", "shop", "uid")
+    assert await hands.send(Request("patch", ref, [{"op": "test", "path": "/a"}], "application/json-patch+json")) == {
+        "method": "PATCH",
+        "body": '[{"op": "test", "path": "/a"}]',
+        "Content-Type": "application/json-patch+json",
+        "Impersonate-User": "system:serviceaccount:shop:responder",
+        "Accept-Encoding": "identity",
+    }
+    assert (await hands.get("Pod", "shop", "web-0"))["body"] == ""

@@ -18,12 +18,14 @@ from incident_operator.cluster.port import Reader
 from incident_operator.faults import Fault
 from incident_operator.planning.plan import Finding, Manifest, Ref, Verdict
 from incident_operator.planning.rights import Rule
+from incident_operator.planning.rollouts import parsed
 from incident_operator.planning.selectors import pods_of
 
 MOST_BYTES = 1 << 20
 """Of one container; more is not read, and then nothing found proves nothing."""
 
-
+AT_ONCE = 4
+"""Logs in memory at a time."""
 MINUTE = timedelta(minutes=1)
 OVER = "1m"
 """How far a rate looks back that does not say so."""
@@ -42,6 +44,20 @@ class Bound:
     words: str
     wait: str = ""
     """Why few of them prove nothing yet; empty when they do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counted:
+    """What the log of one container came to; the text itself is not kept."""
+
+    pod: str
+    container: str
+    lines: int
+    """How many have one of the texts."""
+    is_cut: bool
+    """There was more than is read."""
+    is_lost: bool
+    """It has ended more than once since then, and of the first time nothing is left to read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +83,10 @@ class Logs:
         *,
         since: datetime,
     ) -> Finding:
-        """Fail when more lines than allowed have one of the texts; Unknown where not all could be read."""
+        """Fail when more lines than allowed have one of the texts; Unknown where not all could be read.
+
+        Of a container that has ended since then, the log of what ended last is read too; what ended before is lost.
+        """
         texts = [str(text).lower() for text in params.get("patterns") or ()]
         try:
             bound = _bound(params, since, self.clock())
@@ -75,15 +94,19 @@ class Logs:
             found = {pod["metadata"]["name"]: pod for group in groups for pod in group}
             if not found:
                 return unknown("there is no pod whose log could be read")
-            places = [(name, each["name"]) for name, pod in found.items() for each in pod["spec"]["containers"]]
-            logs = await asyncio.gather(
-                *(reader.log_text(namespace, *place, since=bound.since, most_bytes=MOST_BYTES) for place in places)
+            turns = asyncio.Semaphore(AT_ONCE)
+            counts = await asyncio.gather(
+                *(
+                    _counted(reader, namespace, pod, each["name"], bound, texts, turns)
+                    for pod in found.values()
+                    for each in pod["spec"]["containers"]
+                )
             )
         except ValueError as error:
             return unknown(f"logs.over: {error}")
         except Fault as fault:
             return unseen(fault)
-        return _judged(dict(zip(places, logs, strict=True)), texts, bound)
+        return _judged(counts, bound)
 
 
 def _bound(params: Mapping[str, Any], since: datetime, now: datetime) -> Bound:
@@ -104,17 +127,66 @@ def _bound(params: Mapping[str, Any], since: datetime, now: datetime) -> Bound:
     return Bound(most, since, words, f"it is counted from the last action on until {ends:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def _judged(logs: Mapping[tuple[str, str], str], texts: Sequence[str], bound: Bound) -> Finding:
+async def _counted(
+    reader: Reader, namespace: str, pod: Manifest, container: str, bound: Bound, texts: Sequence[str],
+    turns: asyncio.Semaphore,
+) -> Counted:  # fmt: skip
+    """Read the log of one container when it is its turn, count, and forget the text."""
+    name, status = pod["metadata"]["name"], _status_of(pod, container)
+    has_crashed = has_ended(status, bound.since)
+    # One that waits to be started again has no log of its own: that of what ended is read in its place.
+    instances = (False, True) if has_crashed and "waiting" not in (status.get("state") or {}) else (False,)
+    lines, is_cut = 0, False
+    async with turns:
+        for previous in instances:
+            text = await reader.log_text(
+                namespace, name, container, since=bound.since, most_bytes=MOST_BYTES, previous=previous
+            )
+            lines, is_cut = lines + _count(text, texts), is_cut or len(text.encode()) >= MOST_BYTES
+    return Counted(name, container, lines, is_cut, has_crashed and has_ended_twice(status, bound.since))
+
+
+def _status_of(pod: Manifest, container: str) -> Manifest:
+    """What a pod tells of one of its containers."""
+    statuses: Sequence[Manifest] = (pod.get("status") or {}).get("containerStatuses") or ()
+    return next((each for each in statuses if each["name"] == container), {})
+
+
+def has_ended(status: Manifest, since: datetime) -> bool:
+    """Whether a container has ended since then and may run again: its log may have begun only after that.
+
+    The API's times are whole seconds; where it does not tell the end, it was before the start of what runs now.
+    """
+    ended = (status.get("lastState") or {}).get("terminated")
+    if not ended:
+        return False
+    running = (status.get("state") or {}).get("running") or {}
+    at = parsed(ended.get("finishedAt") or running.get("startedAt"))
+    return at is None or at >= since.replace(microsecond=0)
+
+
+def has_ended_twice(status: Manifest, since: datetime) -> bool:
+    """Whether a container that has ended since then may have done so before that too: nobody keeps that log."""
+    began = parsed(status["lastState"]["terminated"].get("startedAt"))
+    is_waiting = "waiting" in (status.get("state") or {})
+    ends = (status.get("restartCount") or 0) + is_waiting  # the one that waits is counted when it is started again
+    return ends > 1 and (began is None or began >= since.replace(microsecond=0))
+
+
+def _judged(counts: Sequence[Counted], bound: Bound) -> Finding:
     """What the logs say; too many lines are too many, however much was not read and however soon it is."""
-    counts = {place: _count(text, texts) for place, text in logs.items()}
-    total = sum(counts.values())
+    total = sum(each.lines for each in counts)
     if total > bound.most:
-        where = ", ".join(f"{pod} ({count})" for (pod, _), count in sorted(counts.items()) if count)
+        bad = sorted((each.pod, each.container, each.lines) for each in counts if each.lines)
+        where = ", ".join(f"{pod} ({lines})" for pod, _, lines in bad)
         return Finding(Verdict.FAIL, f"{total} lines have one of the texts, {bound.words}: {where}")
-    cut = [pod for (pod, _), text in logs.items() if len(text.encode()) >= MOST_BYTES]
+    cut = [each.pod for each in counts if each.is_cut]
     if cut:
         return unknown(f"pod {cut[0]} has logged more than 1 MiB since {bound.since:%H:%M:%S}: not all of it was read")
-    told = f"{total} lines of {len(logs)} containers have one of the texts"
+    lost = next((f"pod {each.pod}: container {each.container}" for each in counts if each.is_lost), "")
+    if lost:
+        return unknown(f"{lost} ended more than once since {bound.since:%H:%M:%S}: not all of it was read")
+    told = f"{total} lines of {len(counts)} containers have one of the texts"
     return unknown(f"{told}; {bound.wait}") if bound.wait else Finding(Verdict.PASS, told)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from incident_operator.checks.seeing import unknown, unseen
+from incident_operator.checks.seeing import overall, unknown, unseen
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Fault
 from incident_operator.planning.plan import Finding, Manifest, Ref, Verdict
@@ -30,6 +30,7 @@ STEADY = timedelta(seconds=30)
 class Group:
     """The pods of one target, and how many it asks for."""
 
+    target: Ref
     pods: tuple[Manifest, ...]
     wanted: int
     ready: int = 0
@@ -75,9 +76,7 @@ class PodsReady:
             groups = await asyncio.gather(*(_group(reader, target) for target in targets))
         except Fault as fault:
             return unseen(fault)
-        pods = {pod["metadata"]["uid"]: pod for group in groups for pod in group.pods}
-        counts = sum(group.wanted for group in groups), sum(group.ready for group in groups)
-        found = _judge(list(pods.values()), minimum, *counts, self.clock())
+        found = _each(groups, self.clock()) if minimum is None else _together(groups, minimum, self.clock())
         unwell = "; ".join(group.unwell for group in groups if group.unwell)
         return Finding(Verdict.FAIL, f"{unwell}; {found.message}") if unwell else found
 
@@ -86,16 +85,16 @@ async def _group(reader: Reader, target: Ref) -> Group:
     """A target's pods; those that run to their end or are being deleted do not count."""
     thing = await reader.get(target.kind, target.namespace, target.name)
     if target.kind == "Pod":
-        return Group(() if is_finished(thing) or is_leaving(thing) else (thing,), 1)
+        return Group(target, () if is_finished(thing) or is_leaving(thing) else (thing,), 1)
     if target.kind == CLUSTER:
         ready = (thing.get("status") or {}).get("readyInstances") or 0
-        return Group((), thing["spec"].get("instances") or 1, ready, _unwell(thing))
+        return Group(target, (), thing["spec"].get("instances") or 1, ready, _unwell(thing))
     if target.kind == "DaemonSet":
         wanted = (thing.get("status") or {}).get("desiredNumberScheduled") or 0
     else:
         wanted = replicas_of(thing["spec"])
     found = pods_of(thing, await reader.list("Pod", target.namespace, thing["spec"].get("selector") or {}))
-    return Group(tuple(pod for pod in found if not is_leaving(pod)), wanted)
+    return Group(target, tuple(pod for pod in found if not is_leaving(pod)), wanted)
 
 
 def _unwell(cluster: Manifest) -> str:
@@ -106,12 +105,29 @@ def _unwell(cluster: Manifest) -> str:
     return "" if phase == HEALTHY else f"Cluster {cluster['metadata']['name']}: {phase}{why}"
 
 
-def _judge(pods: list[Manifest], minimum: int | None, wanted: int, counted: int, now: datetime) -> Finding:
+def _together(groups: Sequence[Group], minimum: int, now: datetime) -> Finding:
+    """As many as are enough, whosever they are; a pod of two targets counts once."""
+    pods = {pod["metadata"]["uid"]: pod for group in groups for pod in group.pods}
+    return _judge(list(pods.values()), minimum, sum(group.ready for group in groups), now)
+
+
+def _each(groups: Sequence[Group], now: datetime) -> Finding:
+    """Every target by itself, for a pod too many of one is none of another; one that wants none has what it wants."""
+    due = [(group, max(group.wanted, len(group.pods))) for group in groups]
+    found = [(group.target, _judge(group.pods, enough, group.ready, now)) for group, enough in due if enough]
+    if not found:
+        return _judge((), 1, 0, now)
+    if len(found) == 1:
+        return found[0][1]
+    named = ((f"{target.kind} {target.name}: ", each) for target, each in found)
+    return overall(Finding(each.verdict, name + each.message) for name, each in named)
+
+
+def _judge(pods: Sequence[Manifest], enough: int, counted: int, now: datetime) -> Finding:
     """What the pods say, with those ``counted`` as ready by another operator."""
     ready = [pod for pod in pods if is_ready(pod)]
     restarted = [pod["metadata"]["name"] for pod in ready if just_restarted(pod, now)]
     good = len(ready) - len(restarted) + counted
-    enough = max(wanted, len(pods), 1) if minimum is None else minimum
     if good >= enough:
         return Finding(Verdict.PASS, f"{good} pods are ready, {enough} are enough")
     why = f"; restarted within the last {STEADY.seconds} s: {', '.join(sorted(restarted))}" if restarted else ""

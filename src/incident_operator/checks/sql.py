@@ -44,7 +44,10 @@ class Sql:
         *,
         since: datetime,  # noqa: ARG002 - part of the contract
     ) -> Finding:
-        """Pass when exactly one ready pod is a primary and answers as expected; with ``recovery`` any that answers."""
+        """Pass when exactly one ready pod is a primary and answers as expected; with ``recovery`` any that answers.
+
+        Unknown where a ready pod could not be asked which of the two it is: it may be a second primary.
+        """
         query, expected = str(params.get("query") or "select 1"), params.get("expect")
         try:
             groups = await asyncio.gather(*(_ready(reader, target) for target in targets))
@@ -97,9 +100,7 @@ def _judge(answers: Mapping[str, Ran], expected: str | None, *, any_role: bool) 
     primaries = sorted(pod for pod, (role, _, _) in told.items() if role.strip() == PRIMARY)
     asked = sorted(told) if any_role else primaries
     if broken and not asked:
-        pod, ran = next(iter(broken.items()))
-        why = "psql could not be run" if ran.exit_code is None else f"psql ended with {ran.exit_code}"
-        return Finding(Verdict.FAIL, f"pod {pod}: {why}: {_words(ran.error)}")
+        return Finding(Verdict.FAIL, _unasked(broken))
     if not asked:
         return Finding(Verdict.FAIL, f"every server is in recovery: {', '.join(sorted(told))}")
     if len(primaries) > 1 and not any_role:
@@ -107,7 +108,16 @@ def _judge(answers: Mapping[str, Ran], expected: str | None, *, any_role: bool) 
     wrong = [pod for pod in asked if expected is not None and told[pod][2].strip() != expected]
     if wrong:
         return Finding(Verdict.FAIL, f"pod {wrong[0]} answers something else than was expected")
+    if broken and not any_role:
+        return unknown(f"pod {primaries[0]} is the primary, and whether it is the only one is open: {_unasked(broken)}")
     return Finding(Verdict.PASS, f"pod {', '.join(asked)} answers" + ("" if any_role else " and is the primary"))
+
+
+def _unasked(broken: Mapping[str, Ran]) -> str:
+    """Why the first of those that did not answer did not."""
+    pod, ran = next(iter(broken.items()))
+    why = "psql could not be run" if ran.exit_code is None else f"psql ended with {ran.exit_code}"
+    return f"pod {pod}: {why}: {_words(ran.error)}"
 
 
 def _words(error: str) -> str:

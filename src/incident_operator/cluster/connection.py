@@ -19,7 +19,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from incident_operator.cluster.errors import refused, unreachable
-from incident_operator.faults import Stalled, Waiting
+from incident_operator.faults import Fault, Stalled, Waiting
 
 CONNECTIONS = 8
 """Connections for requests; measured 40-100 % more throughput than unlimited ones."""
@@ -29,7 +29,9 @@ REQUEST_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 BODY_MOST = 64 * 1024 * 1024
 """Bytes of an answer that are read at most."""
-FIRST_ERROR = 400
+BUFFERED = 2 * 1024 * 1024
+"""Bytes of an answer that wait to be read, as the Kubernetes client has it."""
+FIRST_REDIRECT, FIRST_ERROR = 300, 400
 
 Observe = Callable[[str, str, int, float], None]
 """Told of each request: verb, resource, HTTP status (0: no answer), seconds."""
@@ -86,26 +88,51 @@ class Connection:
         """
         self._fence = fence
         self.on_pod_network = on_pod_network
-        configuration.connection_pool_maxsize = CONNECTIONS
-        configuration.retries = None  # the engine looks again; a False here would retry GETs for ever
-        # trust_env would look for ~/.netrc in a thread at each request, and send what it finds there.
-        configuration.client_session_kwargs = {"trust_env": False}
         self._api = client.ApiClient(configuration)
         self._observe = observe
+        self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._watches is not None:
-            await self._watches.close()
+        for session in (self._requests, self._watches):
+            if session is not None:
+                await session.close()
         await self._api.close()
+
+    def _opened(self, limit: int, **more: Any) -> aiohttp.ClientSession:
+        """A pool of connections as the configuration says; none is opened yet."""
+        tls = aiohttp.TCPConnector(ssl=self._api.rest_client.ssl_context, limit=limit)
+        # trust_env would look for ~/.netrc in a thread at each request, and send what it finds there.
+        return aiohttp.ClientSession(connector=tls, trust_env=False, **more)
 
     def _session(self) -> aiohttp.ClientSession:
         """For what stays open: it has connections of its own, so that no request waits for one of its."""
         if self._watches is None:
-            tls = aiohttp.TCPConnector(ssl=self._api.rest_client.ssl_context, limit=0)
-            self._watches = aiohttp.ClientSession(connector=tls, trust_env=False)
+            self._watches = self._opened(0)
         return self._watches
+
+    def _asked(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, seconds: float
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """One request as the Kubernetes client's ``RESTClientObject.request`` makes it, which follows redirects.
+
+        This one does not: what is behind a Service would choose what is asked next, with this identity's token.
+        """
+        if self._requests is None:
+            self._requests = self._opened(CONNECTIONS, read_bufsize=BUFFERED)
+        found = self._api.configuration
+        return self._requests.request(
+            method,
+            url,
+            headers=headers,
+            data=None if method == "GET" or body is None else json.dumps(body),
+            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
+            server_hostname=found.tls_server_name or None,
+            proxy=found.proxy or None,
+            proxy_headers=found.proxy_headers or None,
+            allow_redirects=False,
+        )
 
     @contextlib.asynccontextmanager
     async def socket(
@@ -138,10 +165,11 @@ class Connection:
         url = f"{self._api.configuration.host}{path}?{urlencode(asked)}"
         timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
-            async with self._session().get(url, headers=await self.headers(headers), timeout=timeout) as response:
-                if response.status >= FIRST_ERROR:
+            told = await self.headers(headers)
+            async with self._session().get(url, headers=told, timeout=timeout, allow_redirects=False) as response:
+                if response.status >= FIRST_REDIRECT:
                     content = await self._bounded(response)
-                    raise refused(what, response.status, content, response.headers, identity=identity)
+                    raise _fault(what, response.status, content, response.headers, identity=identity)
                 begun()
                 async for piece in response.content.iter_any():
                     yield piece
@@ -184,19 +212,21 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         seconds: float = REQUEST_SECONDS,
         resource: str = "",
+        enough: int | None = None,
     ) -> tuple[int, bytes, Mapping[str, str]]:
-        """One request and its whole answer, whatever its status; Waiting if none came."""
+        """One request and its whole answer, whatever its status; Waiting if none came.
+
+        A redirect is an answer too. ``enough``: so many bytes of the body will do, and no more are read.
+        """
         if method != "GET":
             self._fence()
         begun, code = time.perf_counter(), 0
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
             told = await self.headers({**(headers or {}), "Content-Type": content_type})
-            timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
-            answer = await self._api.rest_client.request(method, url, told, body, _request_timeout=timeout)
-            async with answer.response as response:
+            async with self._asked(method, url, told, body, seconds) as response:
                 code = response.status
-                content = await self._bounded(response)
+                content = await self._bounded(response) if enough is None else await _beginning(response, enough)
                 return code, content, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             raise unreachable(what, cause, identity=identity) from cause
@@ -216,10 +246,28 @@ class Connection:
     async def json(self, method: str, path: str, *, what: str, identity: str = "", **more: Any) -> Any:
         """One request and the JSON of its answer; the fault it means if it is an error."""
         code, content, headers = await self.send(method, path, what=what, identity=identity, **more)
-        if code >= FIRST_ERROR:
+        if code >= FIRST_REDIRECT:
             is_test = more.get("content_type") == "application/json-patch+json"
-            raise refused(what, code, content, headers, identity=identity, patch_test=is_test)
+            raise _fault(what, code, content, headers, identity=identity, patch_test=is_test)
         try:
             return json.loads(content)
         except ValueError as cause:
             raise Waiting("ApiServerError", f"could not {what}: the answer is not whole JSON") from cause
+
+
+async def _beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body as far as it is wanted; where there is more, the connection is given up and not read to its end."""
+    found = b""
+    async for part in response.content.iter_chunked(most):
+        found += part
+        if len(found) >= most:
+            response.close()
+            break
+    return found[:most]
+
+
+def _fault(what: str, code: int, content: bytes, headers: Mapping[str, str], **more: Any) -> Fault:
+    """What an answer means that is not the one asked for; a redirect comes from something before the API server."""
+    if code < FIRST_ERROR:
+        return Waiting("ApiServerError", f"could not {what}: the answer is a redirect ({code}), which is not followed")
+    return refused(what, code, content, headers, **more)

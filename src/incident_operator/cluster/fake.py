@@ -215,13 +215,15 @@ class FakeHands:
         made: Ran = await self._call("get", ref, what, act, subresource="exec")
         return made
 
-    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
+    async def log_text(
+        self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int, previous: bool = False
+    ) -> str:
         """What ``network.logs`` has of the container."""
         ref = Ref("Pod", pod, namespace)
 
         def act() -> str:
             self._world.store.read(ref)
-            return self._world.network.logged(pod, container, since)[:most_bytes]
+            return self._world.network.logged(pod, container, since, previous=previous)[:most_bytes]
 
         made: str = await self._call("get", ref, f"read the log of pod {namespace}/{pod}", act, subresource="log")
         return made

@@ -27,8 +27,10 @@ class Network:
     ran: list[tuple[str, str, tuple[str, ...], float]] = dataclasses.field(default_factory=list)
     logs: dict[tuple[str, str], str | Sequence[tuple[datetime, str]]] = dataclasses.field(default_factory=dict)
     """What a container (pod, container) has logged: a text, or lines with their times."""
+    logs_before: dict[tuple[str, str], str | Sequence[tuple[datetime, str]]] = dataclasses.field(default_factory=dict)
+    """The same of what ended last in a container."""
 
-    def logged(self, pod: str, container: str, since: datetime) -> str:
+    def logged(self, pod: str, container: str, since: datetime, *, previous: bool = False) -> str:
         """The lines since then; those that have no time are always among them."""
-        found = self.logs.get((pod, container), "")
+        found = (self.logs_before if previous else self.logs).get((pod, container), "")
         return found if isinstance(found, str) else "".join(f"{line}\n" for at, line in found if at >= since)

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from incident_operator.api import names
 from incident_operator.cluster import events, programs
-from incident_operator.cluster.connection import FIRST_ERROR, Connection
+from incident_operator.cluster.connection import FIRST_ERROR, FIRST_REDIRECT, Connection
 from incident_operator.cluster.errors import refused, status_of
 from incident_operator.cluster.port import Ran
 from incident_operator.cluster.resources import ONLY_METADATA, path, resource
@@ -21,6 +21,8 @@ from incident_operator.faults import NotFound, Refused, Stalled, Waiting
 from incident_operator.planning.plan import Manifest, Ref, Request
 
 PAGE = 500
+ENOUGH = 64 * 1024
+"""Bytes of what a Service answers that are read: its status is what counts, and a Status of the API server fits."""
 WATCH_SECONDS = 60
 REVIEW = "SelfSubjectAccessReview"
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
@@ -119,7 +121,7 @@ class Gateway:
         begun = loop.time()
         code, body, headers = await self._connection.send(
             "GET", where, what=what, identity=self._identity, headers=self._headers, seconds=timeout_seconds,
-            resource="services/proxy",
+            resource="services/proxy", enough=ENOUGH,
         )  # fmt: skip
         elapsed = round((loop.time() - begun) * 1000)
         status = status_of(body) if code >= FIRST_ERROR else {}
@@ -140,15 +142,19 @@ class Gateway:
             headers=self._headers, seconds=timeout_seconds,
         )  # fmt: skip
 
-    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
+    async def log_text(
+        self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int, previous: bool = False
+    ) -> str:
         """What a container has logged since then."""
         what = f"read the log of pod {namespace}/{pod}"
         query = {"container": container, "limitBytes": str(most_bytes), "sinceTime": f"{since:%Y-%m-%dT%H:%M:%SZ}"}
+        if previous:
+            query["previous"] = "true"
         code, body, headers = await self._connection.send(
             "GET", path("Pod", namespace, pod, "log"), what=what, query=query, identity=self._identity,
             headers={**self._headers, "Accept": "*/*"}, resource="pods/log",
         )  # fmt: skip
-        if code >= FIRST_ERROR:
+        if code >= FIRST_REDIRECT:  # the words of a redirect are nobody's log
             raise refused(what, code, body, headers, identity=self._identity)
         return body.decode(errors="replace")
 

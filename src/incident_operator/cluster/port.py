@@ -64,8 +64,13 @@ class Reader(Protocol):
         """
         ...
 
-    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
-        """What a container has logged since then, so many bytes at most."""
+    async def log_text(
+        self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int, previous: bool = False
+    ) -> str:
+        """What a container has logged since then, so many bytes at most; of what runs in it, or of what last ended.
+
+        One that waits to be started again shows what last ended either way.
+        """
         ...
 
     async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:

@@ -105,9 +105,13 @@ class PlanningReader:
         """Run it now."""
         return await self._reader.run_in_pod(namespace, pod, container, argv, timeout_seconds=timeout_seconds)
 
-    async def log_text(self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int) -> str:
+    async def log_text(
+        self, namespace: str, pod: str, container: str, *, since: datetime, most_bytes: int, previous: bool = False
+    ) -> str:
         """Read it now."""
-        return await self._reader.log_text(namespace, pod, container, since=since, most_bytes=most_bytes)
+        return await self._reader.log_text(
+            namespace, pod, container, since=since, most_bytes=most_bytes, previous=previous
+        )
 
     async def connects(self, address: str, port: int, *, timeout_seconds: float) -> bool | None:
         """Try a connection now."""

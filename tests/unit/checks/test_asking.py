@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from incident_operator.checks.job import JobVerdict
-from incident_operator.checks.logs import MOST_BYTES, Logs
+from incident_operator.checks.logs import AT_ONCE, MOST_BYTES, Logs
 from incident_operator.checks.sql import Sql
 from incident_operator.cluster.fake import FakeCluster
 from incident_operator.cluster.port import Ran
@@ -54,7 +55,16 @@ async def test_a_primary_that_answers_passes_and_is_asked_without_a_shell() -> N
             "ended with 2",
         ),
         ((Ran(None, "", ""),), {}, Verdict.FAIL, "could not be run"),
-        ((Ran(1, "", "x"), PRIMARY), {}, Verdict.PASS, "db-1 answers"),
+        (
+            (Ran(1, "", "x"), PRIMARY),
+            {},
+            Verdict.UNKNOWN,
+            "db-1 is the primary, and whether it is the only one is open: pod db-0: psql ended with 1: x",
+        ),
+        ((Ran(1, "", "x"), PRIMARY), {"recovery": True}, Verdict.PASS, "db-1 answers"),
+        ((Ran(1, "", "x"), PRIMARY), {"expect": "2"}, Verdict.FAIL, "something else than was expected"),
+        ((Ran(1, "", "x"), PRIMARY, PRIMARY), {}, Verdict.FAIL, "more than one is a primary: db-1, db-2"),
+        ((Ran(1, "", "x"), REPLICA), {}, Verdict.FAIL, "db-0: psql ended with 1"),
         ((Waiting("ExecTimedOut", "it had not ended"),), {}, Verdict.UNKNOWN, "ExecTimedOut"),
     ],
 )
@@ -143,6 +153,82 @@ async def test_a_burst_of_errors_fails_and_is_over_when_it_is_out_of_the_window_
     assert (await rate(35, *burst)).message.startswith("6 lines have one of the texts, at most 4 a minute are good")
     assert (await rate(41, *burst)).verdict is Verdict.PASS
     assert (await rate(3600, *burst, perMinute=None, atMost=4)).verdict is Verdict.FAIL
+
+
+async def ended(text: str = "", before: str = "", *, params: Any = None, **status: Any) -> Finding:
+    """What a look finds whose container is as this status says, with its log and the one of what ended last."""
+    thing = pod(DATABASE, "db-0")
+    thing["status"]["containerStatuses"][0] |= {"restartCount": 9, **status}
+    fake = FakeCluster(DATABASE, thing, pod(DATABASE, "db-1"))
+    fake.network.logs, fake.network.logs_before = {("db-0", "web"): text}, {("db-0", "web"): before}
+    given = {"patterns": ["fatal"], **(params or {})}
+    return await Logs(clock=lambda: later(60.7)).look(fake, "shop", (target(DATABASE),), given, since=later(0.7))
+
+
+def until(seconds: float | None, began: float = -99) -> dict[str, Any]:
+    times = {"startedAt": began} | ({} if seconds is None else {"finishedAt": seconds})
+    return {"terminated": {"exitCode": 1, **{key: stamp(later(at)) for key, at in times.items()}}}
+
+
+def running(seconds: float) -> dict[str, Any]:
+    return {"running": {"startedAt": stamp(later(seconds))}}
+
+
+@pytest.mark.parametrize(
+    ("status", "params", "is_read"),
+    [
+        pytest.param({"lastState": until(30)}, {}, True, id="since the action"),
+        pytest.param({"lastState": until(0)}, {}, True, id="in the second of the action"),
+        pytest.param({"lastState": until(-1)}, {}, False, id="before the action"),
+        pytest.param({"lastState": until(29)}, RATE | {"perMinute": 0}, False, id="before the window of a rate"),
+        pytest.param({"lastState": until(31)}, RATE | {"perMinute": 0}, True, id="in the window of a rate"),
+        pytest.param({"lastState": until(None), "state": running(9)}, {}, True, id="some time before 9"),
+        pytest.param({"lastState": until(None), "state": running(-9)}, {}, False, id="some time before -9"),
+        pytest.param({"lastState": until(None), "state": {}}, {}, True, id="nobody knows when"),
+        pytest.param({"lastState": {}}, {}, False, id="never"),
+        pytest.param({"lastState": until(30), "state": {"waiting": {}}}, {}, False, id="its log is that one"),
+    ],
+)
+async def test_what_ended_since_the_action_is_read_too(status: Any, params: Any, is_read: bool) -> None:
+    found = await ended("well", "fatal\n", params=params, **status)
+    assert (found.verdict is Verdict.FAIL) is is_read, found
+    assert (await ended("well", "well", params=params, **status)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        pytest.param({"lastState": until(30, 20)}, Verdict.UNKNOWN, id="twice"),
+        pytest.param({"lastState": until(30, 20), "restartCount": 1}, Verdict.PASS, id="the first time"),
+        pytest.param(
+            {"lastState": until(30, 20), "restartCount": 1, "state": {"waiting": {}}}, Verdict.UNKNOWN, id="again"
+        ),
+        pytest.param({"lastState": until(30, -1)}, Verdict.PASS, id="what ran before the action"),
+    ],
+)
+async def test_few_lines_of_a_container_that_has_ended_twice_since_prove_nothing(status: Any, verdict: Verdict) -> None:
+    found = await ended("fine", **status)
+    assert found.verdict is verdict, found
+    assert ("pod db-0: container web ended more than once" in found.message) is (verdict is Verdict.UNKNOWN)
+    assert (await ended("fatal", **status)).verdict is Verdict.FAIL
+
+
+async def test_few_logs_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = a_database(*[PRIMARY] * 20)
+    held = most = 0
+
+    async def log_text(*_: Any, **__: Any) -> str:
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        await asyncio.sleep(0)
+        held -= 1
+        return "fatal\n"
+
+    monkeypatch.setattr(fake, "log_text", log_text)
+    found = await Logs().look(fake, "shop", (target(DATABASE),), {"patterns": ["fatal"]}, since=later(0))
+    assert found.message.startswith("20 lines have one of the texts")
+    assert most == AT_ONCE
 
 
 async def test_logs_of_no_pod_are_unknown() -> None:

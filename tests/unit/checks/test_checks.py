@@ -130,6 +130,43 @@ async def test_a_pod_and_a_daemon_set_can_be_looked_at_and_a_pod_named_twice_cou
     assert (await ready(fake, Ref("Pod", "agent-x", "shop"))).verdict is PASS
 
 
+def two_workloads(*, replicas: int, more: dict[str, Any]) -> FakeCluster:
+    """An api of so many that has two ready pods, and a web that has one of them and is as told."""
+    web = workload(name="web", **more)
+    mine = (pod(workload(), name) for name in ("a", "b"))
+    return a_cluster(workload(replicas=replicas), web, *mine, pod(web, "w"))
+
+
+WEB = Ref("Deployment", "web", "shop")
+
+
+async def test_a_pod_too_many_of_one_workload_is_none_of_another() -> None:
+    found = await ready(two_workloads(replicas=1, more={"replicas": 2}), API, WEB)
+    assert found.verdict is FAIL
+    assert found.message == "Deployment web: 1 of 2 pods are ready and steady"
+    assert (await ready(two_workloads(replicas=1, more={"replicas": 2}), API, WEB, minimum=3)).verdict is PASS
+    assert (await ready(two_workloads(replicas=2, more={"replicas": 1}), API, WEB)).verdict is PASS
+
+
+async def test_instances_too_many_of_a_cluster_are_no_pods_of_a_workload() -> None:
+    status = {"phase": "Cluster in healthy state", "readyInstances": 4}
+    thing = made("Cluster", "pg", "postgresql.cnpg.io/v1", spec={"instances": 3}, status=status)
+    fake = FakeCluster(thing, workload(), pod(workload(), "a"), groups=["postgresql.cnpg.io"])
+    assert (await ready(fake, Ref("Cluster", "pg", "shop"), API)).verdict is FAIL
+
+
+async def test_one_that_is_to_have_no_pods_has_what_it_wants_beside_another_that_is_ready() -> None:
+    fake = a_cluster(workload(), workload(name="web", replicas=0), pod(workload(), "a"), pod(workload(), "b"))
+    assert (await ready(fake, API, WEB)).verdict is PASS
+    fake.put(workload(replicas=0))
+    assert (await ready(fake, WEB)).verdict is FAIL
+
+
+async def test_a_pod_that_is_named_beside_its_workload_is_no_second_one_to_wait_for() -> None:
+    fake = a_cluster(workload(), pod(workload(), "a"), pod(workload(), "b"))
+    assert (await ready(fake, API, Ref("Pod", "a", "shop"))).verdict is PASS
+
+
 async def test_pods_that_cannot_be_seen_are_unknown() -> None:
     fake = a_cluster(workload())
     fake.fail(FORBIDDEN, of=lambda call: call.ref.kind == "Pod", lasting=True)

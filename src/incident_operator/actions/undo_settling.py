@@ -28,7 +28,10 @@ from incident_operator.planning.plan import (
 from incident_operator.planning.selectors import HASH_LABEL, is_leaving, labels_of, pods_of
 
 GRACE = timedelta(seconds=20)
-"""How long a StatefulSet gets to replace a broken pod of an older revision by itself (kubernetes issue 67250)."""
+"""How long a StatefulSet gets to replace a broken pod of an older revision by itself (kubernetes issue 67250).
+
+And how long such a pod gets to be ready again: one that is unready for a moment is not broken.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,13 +97,13 @@ async def _one(
         return failed(progress.reason, message)
     if rollouts.strategy_of(current["spec"]) == "OnDelete":
         return pending(message + _by_hand(current, [pod for pod in pods if not _is_new(rollout, current, change, pod)]))
-    stuck = _stuck(current, pods)
+    stuck = _stuck(current, pods, now)
     again = [pod["metadata"]["name"] for pod in stuck if pod["metadata"]["name"] in deleted]
     if again:
         message += f"; {', '.join(again)} came back with the old revision: kubectl delete pod"
-    # What was deleted once already is not deleted again.
+    # What was deleted once already is not deleted again; and one at a time, as the controller replaces them.
     due = [pod for pod in stuck if pod["metadata"]["name"] not in deleted] if now - made >= GRACE else []
-    return pending(message, [_deletion(pod, rollout) for pod in due])
+    return pending(message, [_deletion(pod, rollout) for pod in due[:1]])
 
 
 def _is_new(rollout: Rollout, workload: Manifest, change: Change, pod: Manifest) -> bool:
@@ -133,13 +136,20 @@ def _done(entry: Entry, workload: Manifest, message: str, pods: Sequence[Manifes
     return settled(f"{name}: {message}")
 
 
-def _stuck(workload: Manifest, pods: Sequence[Manifest]) -> list[Manifest]:
-    """The pods that block an ordered StatefulSet whose controller has seen the change."""
+def _stuck(workload: Manifest, pods: Sequence[Manifest], now: datetime) -> list[Manifest]:
+    """The pods that block an ordered StatefulSet whose controller has seen the change; the one whose turn it is first.
+
+    None as long as the controller replaces another one: a pod that leaves, or that is new and not ready yet.
+    """
     status, spec = workload.get("status") or {}, workload["spec"]
     seen = (status.get("observedGeneration") or 0) >= (workload["metadata"].get("generation") or 0)
     if workload["kind"] != "StatefulSet" or spec.get("podManagementPolicy") == "Parallel" or not seen:
         return []
-    return [pod for pod in pods if is_stuck(workload, pod)]
+    new = status.get("updateRevision")
+    if any(is_leaving(pod) or (hash_of(pod) == new and not rollouts.is_ready(pod)) for pod in pods):
+        return []
+    stuck = [pod for pod in pods if is_stuck(workload, pod, now)]
+    return sorted(stuck, key=lambda pod: int(_ordinal(pod)), reverse=True)
 
 
 def _by_hand(workload: Manifest, old: Sequence[Manifest]) -> str:
@@ -150,17 +160,32 @@ def _by_hand(workload: Manifest, old: Sequence[Manifest]) -> str:
     return f"; updateStrategy is OnDelete: kubectl delete pod {' '.join(names)} -n {workload['metadata']['namespace']}"
 
 
-def is_stuck(workload: Manifest, pod: Manifest) -> bool:
-    """Whether a pod of an older revision keeps an ordered StatefulSet from going on: not ready, and its turn.
+def is_stuck(workload: Manifest, pod: Manifest, now: datetime) -> bool:
+    """Whether a pod of an older revision keeps an ordered StatefulSet from going on: not ready for long, and its turn.
 
     Pods below the partition are not to be updated: deleting one would bring it back as it was.
     """
     new = (workload.get("status") or {}).get("updateRevision")
     if not new or is_leaving(pod) or rollouts.is_ready(pod) or hash_of(pod) in ("", new):
         return False
-    ordinal = pod["metadata"]["name"].rpartition("-")[2]
+    since = _unready_since(pod)
+    if since is None or now - since < GRACE:
+        return False
+    ordinal = _ordinal(pod)
     start = (workload["spec"].get("ordinals") or {}).get("start") or 0
     return ordinal.isdigit() and int(ordinal) - start >= rollouts.partition_of(workload["spec"])
+
+
+def _unready_since(pod: Manifest) -> datetime | None:
+    """Since when a pod that is not ready has not been; None where nothing says it."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    said = next((each.get("lastTransitionTime") for each in conditions if each["type"] == "Ready"), None)
+    return rollouts.parsed(said or pod["metadata"].get("creationTimestamp"))
+
+
+def _ordinal(pod: Manifest) -> str:
+    """Which one of its StatefulSet a pod is, as its name ends."""
+    return str(pod["metadata"]["name"]).rpartition("-")[2]
 
 
 def _deletion(pod: Manifest, rollout: Rollout) -> Change:

@@ -17,7 +17,7 @@ from incident_operator.api import names
 from incident_operator.cluster.port import Cluster
 from incident_operator.cluster.scope import list_within
 from incident_operator.engine.claims import OPEN
-from incident_operator.faults import Conflict, Fault, NotFound
+from incident_operator.faults import Conflict, Fault, NotFound, Waiting
 from incident_operator.operator.relist import is_open
 from incident_operator.planning.plan import Manifest, Ref, Request
 from incident_operator.planning.revisions import Revision, current_of, of_controller_revisions, of_replica_sets
@@ -94,6 +94,8 @@ class _Seen:
     was_bad: bool = False
     """It was incomplete or had an Incident while we looked: what its conditions say of before does not count."""
     is_marked: bool = False
+    said: str = ""
+    """Why it could not be marked, as it was logged last."""
 
 
 class Marker:
@@ -142,7 +144,7 @@ class Marker:
             meta = workload["metadata"]
             is_busy = (workload["kind"], meta["namespace"], meta["name"]) in busy
             if self._is_due(workload, is_busy=is_busy):
-                await self._consider(workload, is_busy=is_busy)
+                await self._try(workload, is_busy=is_busy)
 
     async def _workloads(self) -> list[Manifest]:
         """Every workload that opted in, by its own label or by that of its namespace."""
@@ -185,6 +187,23 @@ class Marker:
             said = None if seen.was_bad else complete_since(workload)
             seen.since = said or now
         return not seen.is_marked and now - seen.since >= self._verified_after
+
+    async def _try(self, workload: Manifest, *, is_busy: bool) -> None:
+        """Consider one workload; what keeps it alone from being marked is said once, and keeps no other from it.
+
+        Waiting is raised: with the API server away it is the same for all.
+        """
+        meta, seen = workload["metadata"], self._seen[workload["metadata"]["uid"]]
+        try:
+            await self._consider(workload, is_busy=is_busy)
+            seen.said = ""
+        except Waiting:
+            raise
+        except Fault as fault:
+            if fault.message != seen.said:
+                named = f"{workload['kind']} {meta['namespace']}/{meta['name']}"
+                log.warning("Could not mark the revision", workload=named, cause=fault.message)
+            seen.said = fault.message
 
     async def _consider(self, workload: Manifest, *, is_busy: bool) -> None:
         """Read the revisions of one workload, and mark the current one if it proved good."""

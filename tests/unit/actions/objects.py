@@ -108,7 +108,9 @@ def pod(owner: Object | None, name: str, number: int = 1, *, ready: bool = True,
         "status": {
             "phase": "Running",
             "podIP": "10.1.2.3",
-            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "conditions": [
+                {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": stamp(later(-600))}
+            ],
             "containerStatuses": [
                 {"name": "web", "imageID": image_id, "restartCount": more.pop("restarts", 0), "state": state}
             ],

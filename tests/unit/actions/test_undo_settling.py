@@ -191,6 +191,51 @@ async def test_healthy_pods_and_broken_ones_of_the_good_revision_are_never_delet
     assert not (await settle(fake, change, after=600)).further
 
 
+async def test_a_pod_that_is_unready_for_a_moment_is_not_deleted_however_long_ago_the_rollback_was() -> None:
+    fake, change = await stuck()
+    (condition,) = fake.at("Pod", "api-2")["status"]["conditions"]
+    condition["lastTransitionTime"] = stamp(later(590))
+    assert not (await settle(fake, change, after=609)).further
+    assert [each.key for each in (await settle(fake, change, after=610)).further] == ["Pod/api-2"]
+
+
+async def test_a_pod_that_says_nothing_of_being_ready_is_as_old_as_it_is() -> None:
+    fake, change = await stuck()
+    broken = fake.at("Pod", "api-2")
+    broken["status"]["conditions"] = []
+    broken["metadata"]["creationTimestamp"] = stamp(later(590))
+    assert not (await settle(fake, change, after=609)).further
+    assert (await settle(fake, change, after=610)).further
+    del broken["metadata"]["creationTimestamp"]
+    assert not (await settle(fake, change, after=900)).further
+
+
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [
+        pytest.param(1, {"metadata": {"deletionTimestamp": stamp(later(599))}}, id="leaves"),
+        pytest.param(1, {"ready": False}, id="is new and not ready yet"),
+    ],
+)
+async def test_a_broken_pod_is_left_alone_while_another_is_being_replaced(number: int, more: dict[str, Any]) -> None:
+    fake, change = await stuck()
+    fake.put(pod(fake.at("StatefulSet", "api"), "api-1", number, **more))
+    assert not (await settle(fake, change, after=600)).further
+
+
+async def test_of_several_broken_pods_one_is_deleted_at_a_time_the_last_one_first() -> None:
+    fake, change = await stuck()
+    db = fake.at("StatefulSet", "api")
+    fake.put(*(pod(db, f"api-{number}", 2, ready=False) for number in (1, 2, 10)))
+    deleted: list[Change] = []
+    for name in ("api-10", "api-2", "api-1"):
+        (deletion,) = (await settle(fake, change, *deleted, after=600)).further
+        assert deletion.target.name == name
+        assert deletion.request is not None
+        await fake.send(deletion.request)
+        deleted.append(deletion)
+
+
 async def test_nothing_is_deleted_before_the_controller_has_seen_the_rollback() -> None:
     fake, change = await stuck()
     fake.at("StatefulSet", "api")["status"]["observedGeneration"] = 2

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from incident_operator.api import names
-from incident_operator.faults import Conflict, Stalled
+from incident_operator.faults import Conflict, Fault, Stalled, Waiting
 from incident_operator.operator.marks import Marker, complete_since, is_good, is_running_whole, targeted
 from incident_operator.planning.plan import Request
 from incident_operator.planning.revisions import current_of, of_replica_sets
@@ -247,12 +248,59 @@ async def test_an_operator_of_some_namespaces_need_not_be_allowed_to_read_them()
     cluster = Cluster(deployment(), replica_set())
     mine = marker(cluster, namespaces=("shop",))
     cluster.fault = Stalled("Forbidden", "namespaces is forbidden")
-    with pytest.raises(Stalled):  # the mark itself is what is refused here, so the namespace was passed over
-        await mine.once()
+    with capture_logs() as said:
+        await mine.once()  # the mark itself is what is refused here, so the namespace was passed over
+    assert "Could not mark the revision" in [each["event"] for each in said]
     cluster.fault = None
     await mine.once()
     assert cluster.marked == ["web-1"]
     assert cluster.reads.count("Namespace") == 0
+
+
+class Picky(Cluster):
+    """Refuses the marks of some revisions, or the lists of some kinds, each for a reason of its own."""
+
+    def __init__(self, *objects: dict[str, Any], refused: dict[str, Fault]) -> None:
+        super().__init__(*objects)
+        self.refused = refused
+
+    async def list(self, kind: str, namespace: str, selector: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        if kind in self.refused:
+            raise self.refused[kind]
+        return await super().list(kind, namespace, selector)
+
+    async def send(self, request: Request) -> Any:
+        if request.ref.name in self.refused:
+            raise self.refused[request.ref.name]
+        return await super().send(request)
+
+
+@pytest.mark.parametrize("where", ["web-1", "ReplicaSet"])
+async def test_one_that_cannot_be_marked_keeps_no_other_from_it_and_is_said_once_for_each_cause(where: str) -> None:
+    refused: dict[str, Fault] = {where: Stalled("Rejected", "admission webhook denied it")}
+    cluster, watch = Picky(deployment(), replica_set(), stateful_set(), controller_revision(), refused=refused), Watch()
+    mine = marker(cluster, watch)
+    with capture_logs() as said:
+        for _ in range(3):
+            await mine.once()
+            watch.now += TEN
+        refused[where] = Stalled("Forbidden", "replicasets is forbidden")
+        await mine.once()
+    assert cluster.marked == ["db-1"]
+    warnings = [(each["workload"], each["cause"]) for each in said if each["log_level"] == "warning"]
+    assert warnings == [
+        ("Deployment shop/web", "admission webhook denied it"),
+        ("Deployment shop/web", "replicasets is forbidden"),
+    ]
+    refused.clear()
+    await mine.once()
+    assert cluster.marked == ["db-1", "web-1"]
+
+
+async def test_an_api_server_that_is_away_ends_the_look() -> None:
+    cluster = Picky(deployment(), replica_set(), refused={"web-1": Waiting("ApiUnreachable", "no answer")})
+    with pytest.raises(Waiting):
+        await marker(cluster).once()
 
 
 async def test_one_that_changed_in_between_is_left_for_the_next_look() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from incident_operator.lab.monitoring import Running, start_prometheus
+from incident_operator.operator.polling import GONE_SECONDS
 from tests_support.alerting import INCIDENTS, waiting
 from tests_support.cluster import Namespace, OperatorProcess
 from tests_support.waiting import eventually
@@ -83,7 +84,7 @@ def silence(namespace: Namespace, prometheus: Running) -> None:
 def ends(namespace: Namespace, incident: Any) -> None:
     """The one Incident that there was is Resolved, because its alert has ended."""
     name = incident["metadata"]["name"]
-    done = namespace.await_condition(name, "Ready", within=60)
+    done = namespace.await_condition(name, "Ready", within=GONE_SECONDS + 60)
     assert done["status"]["phase"] == "Resolved"
     assert "endsAt" in done["spec"]["signals"][0]
     assert [each["metadata"]["name"] for each in namespace.list(INCIDENTS)] == [name]

@@ -266,6 +266,8 @@ something with release Manual is still held."""
     """The targets in a few words, for the table."""
     conditions: Annotated[list[Condition], Field(max_length=16)] | None = None
     """Ready, with either Reconciling or Stalled or neither; Contained, Recovered, ReleaseConflict."""
+    resolved: Resolved | None = None
+    """The runbook, where there is no plan made from it yet."""
     plan: PlanStatus | None = None
     """The plan, to be read before it is carried out."""
     triage: Triage | None = None

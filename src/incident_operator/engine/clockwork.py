@@ -22,6 +22,7 @@ from incident_operator.api.configuration import Configuration
 from incident_operator.api.schema import parse_duration
 from incident_operator.engine import endings, restoring
 from incident_operator.engine.case import Case
+from incident_operator.engine.claims import RECOVERED
 from incident_operator.engine.keys import Key
 from incident_operator.faults import Fault, Stalled, Waiting
 from incident_operator.notify.hooks import message
@@ -182,12 +183,12 @@ class Clockwork:
             overdue=dict.fromkeys(status.get("overdue") or (), ""),
             escalated=tuple(status.get("escalated") or ()),
             timeline=timeline,
-            outcome="Halted" if "Stalled" in said else "",
+            outcome="Halted" if "Stalled" in said else "Resolved" if status.get("phase") in RECOVERED else "",
             reason=said["Stalled"].reason if "Stalled" in said else "",
             handled_request=status.get("lastHandledRequest", ""),
             asked=status.get("asked", ""),
         )
-        resolved = ((status.get("plan") or {}).get("resolved") or {}).get("spec", "")
+        resolved = (restoring.resolved_of(status) or {}).get("spec", "")
         taken = json.loads(resolved).get("escalation") if "escalation" in resolved else ()
         told = spec.get("escalation") or taken or ()
         judged = self.judge(

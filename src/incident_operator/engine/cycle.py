@@ -246,7 +246,7 @@ class Engine:
     async def _ended(self, case: Case) -> bool:
         """Whether it is over, as it was already or because a person or its alerts say so."""
         if case.record.outcome in OVER and not hearing.is_left(case):
-            case.change(generation=case.meta["generation"])
+            case.change(generation=case.meta["generation"], handled_request=case.requested)
             if case.wishes.suspend or not await endings.expire(case, self._actions, self._metrics):
                 await case.save()
         elif case.wishes.cancel or case.wishes.release:
@@ -263,7 +263,12 @@ class Engine:
 
     async def _plan(self, case: Case, asked: str) -> Pause | None:
         """Make the plan, from the runbook as it is now; a Pause while another Incident has a target."""
-        case.change(resolved=await resolving.resolve(self._cluster, case.incident))
+        resolved = await resolving.taken(self._cluster, case.incident)
+        if not case.record.plan_hash:  # whom it says to tell is told of a halt that comes before any plan
+            case.change(resolved=resolved)
+            case.wishes = wishes.to_tell(case.wishes, case.incident, resolved)
+        await resolving.refuse_unclear(self._cluster, case.incident, resolved)
+        case.change(resolved=resolved)
         case.wishes = wishes.read(case.incident, case.record.resolved)
         pause = None if case.wishes.mode == "Observe" else await self._gate.busy(case)
         if pause is None:

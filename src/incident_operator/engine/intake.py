@@ -73,11 +73,14 @@ class Intake:
         """Have an Incident for every signal; their names, as namespace/name, once all are in etcd.
 
         Raises Waiting where the API server is away: the sender is to try again, and what was made is known then.
+        A signal that cannot be taken in keeps no other from it; why it cannot is raised once they are.
         """
         if not notification.signals:
             return ()
-        called = await asyncio.gather(*(self._caller.call(signal) for signal in notification.signals))
-        calls = [joining.left_out(call, notification.truncated) for call in called]
+        called = await asyncio.gather(
+            *(self._caller.call(signal) for signal in notification.signals), return_exceptions=True
+        )
+        calls = [joining.left_out(call, notification.truncated) for call in called if isinstance(call, Call)]
         groups: dict[tuple[Where, str], list[Call]] = {}
         for call in calls:
             name = await self._knowing(call.namespace, call)
@@ -85,7 +88,7 @@ class Intake:
         done = await asyncio.gather(
             *(self._handle(where, name, group) for (where, name), group in groups.items()), return_exceptions=True
         )
-        failed = [each for each in done if isinstance(each, BaseException)]
+        failed = [each for each in (*called, *done) if isinstance(each, BaseException)]
         for each in sorted(failed, key=lambda each: not isinstance(each, Waiting)):
             raise each
         return list(dict.fromkeys(name for each in done if isinstance(each, list) for name in each))
@@ -125,7 +128,7 @@ class Intake:
         place, (made, first) = where[0], await self._incident(calls)
         outcome = await self._created(place, made)
         if outcome == "no place":
-            place = self._caller.home
+            place, calls = self._caller.home, [joining.misplaced(call, where[0]) for call in calls]
             for call in calls:
                 if name := await self._knowing(place, call):
                     left = await self._joined(place, name, [call], places)
@@ -133,7 +136,7 @@ class Intake:
             if not calls:
                 return ()
             made, first = await self._incident(calls)
-            outcome = await self._created(place, joining.misplaced(made, where[0]))
+            outcome = await self._created(place, made)
         name = made["metadata"]["name"]
         if outcome == "created":
             self._took(place, name, outcome, calls, places)

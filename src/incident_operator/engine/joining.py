@@ -73,12 +73,15 @@ def incident(calls: Sequence[Call], first: Call, user: str) -> dict[str, Any]:
     }
 
 
-def misplaced(made: Manifest, namespace: str) -> dict[str, Any]:
-    """The same for the operator's own namespace: with nothing to act on, and why."""
-    spec = {key: value for key, value in made["spec"].items() if key != "targets"}
+def misplaced(call: Call, namespace: str) -> Call:
+    """The same for the operator's own namespace: with nothing to act on, and why; said once, however often it is led.
+
+    It is the call that says so, and not only what is made of it: a repeat would count as put right by now.
+    """
     text = f"namespace {namespace}, which it names, is not there"
-    spec["signals"] = [{**each, "problem": _also(text, each.get("problem", ""))} for each in spec["signals"]]
-    return {**made, "spec": spec}
+    return dataclasses.replace(
+        call, targets=(), problem=call.problem if text in call.problem else _also(text, call.problem)
+    )
 
 
 def changes(found: Manifest, calls: Sequence[Call]) -> list[dict[str, Any]]:

@@ -33,25 +33,31 @@ def merged(spec: Mapping[str, Any], resolved: Resolved | None) -> Mapping[str, A
     return found
 
 
-async def resolve(cluster: Cluster, incident: Manifest) -> Resolved | None:
-    """What the Incident takes over; None: it says everything itself.
-
-    Raises Stalled where it says nothing that can be done: RunbookNotFound, NoRunbook, TargetNotFound,
-    SignalUnclear, each with the alert's own words.
-    """
-    spec, namespace = incident["spec"], incident["metadata"]["namespace"]
-    _understood(spec)
-    ref = spec.get("runbookRef")
+async def taken(cluster: Cluster, incident: Manifest) -> Resolved | None:
+    """What the Incident takes over from its runbook; None: it names none, or there is none of the name."""
+    ref, namespace = incident["spec"].get("runbookRef"), incident["metadata"]["namespace"]
     if ref is None:
         return None
     found = await cluster.find(ref["kind"], namespace if ref["kind"] == "Runbook" else "", ref["name"])
     if found is None:
+        return None
+    told = {key: found["spec"][key] for key in TAKEN if found["spec"].get(key) is not None}
+    return Resolved(f"{ref['kind']}/{ref['name']}", found["metadata"].get("generation", 0), told)
+
+
+async def refuse_unclear(cluster: Cluster, incident: Manifest, resolved: Resolved | None) -> None:
+    """Raise Stalled where an Incident says nothing that can be done, with what it has taken over.
+
+    RunbookNotFound, NoRunbook, TargetNotFound, SignalUnclear, RunbookUnfit, each with the alert's own words.
+    """
+    spec = incident["spec"]
+    _understood(spec)
+    if resolved is not None:
+        _unique(merged(spec, resolved), resolved.runbook)
+    elif spec.get("runbookRef") is not None:
         of = f"alert {_names(spec)}: " if spec.get("signals") else ""
-        raise Stalled("RunbookNotFound", of + await _not_found(cluster, ref, namespace))
-    taken = {key: found["spec"][key] for key in TAKEN if found["spec"].get(key) is not None}
-    resolved = Resolved(f"{ref['kind']}/{ref['name']}", found["metadata"].get("generation", 0), taken)
-    _unique(merged(spec, resolved), resolved.runbook)
-    return resolved
+        text = await _not_found(cluster, spec["runbookRef"], incident["metadata"]["namespace"])
+        raise Stalled("RunbookNotFound", of + text)
 
 
 def _understood(spec: Mapping[str, Any]) -> None:

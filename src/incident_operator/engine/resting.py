@@ -13,9 +13,8 @@ from incident_operator.planning.record import OVER, Record
 def is_at_rest(case: Case) -> bool:
     """Whether it has come to an outcome, and nobody has asked for anything since."""
     record, wished = case.record, case.wishes
-    if record.outcome in OVER:
-        return bool(record.generation == case.meta["generation"]) and not record.expired(case.stamp)
-    if record.outcome in ("", "Waiting") or wished.suspend != record.paused:
+    is_as_wished = record.outcome in OVER or wished.suspend == record.paused
+    if record.outcome in ("", "Waiting") or not is_as_wished:
         return False
     asked = case.requested != record.handled_request
     return bool(record.generation == case.meta["generation"]) and not asked and not record.expired(case.stamp)

@@ -70,6 +70,12 @@ def _resolved_from(raw: Mapping[str, Any] | None) -> Resolved | None:
     return Resolved(raw["runbook"], raw.get("generation", 0), json.loads(raw.get("spec", "{}")))
 
 
+def resolved_of(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a raw status says was taken over from a runbook: with the plan, or before there is one."""
+    found: Mapping[str, Any] | None = (status.get("plan") or {}).get("resolved") or status.get("resolved")
+    return found
+
+
 def _triage_from(raw: Mapping[str, Any] | None) -> Triage | None:
     if not raw:
         return None
@@ -211,7 +217,7 @@ def from_incident(incident: Manifest, pages: Mapping[str, Mapping[str, Any]] | N
         plan_hash=plan.get("hash", ""),
         plan_generation=plan.get("generation", -1),
         plan_basis=plan.get("basis", ""),
-        resolved=_resolved_from(plan.get("resolved")),
+        resolved=_resolved_from(resolved_of(status)),
         triage=_triage_from(status.get("triage")),
         asked=status.get("asked", ""),
         overdue=dict.fromkeys(status.get("overdue", ()), ""),

@@ -276,6 +276,7 @@ def to_status(record: Record, now: str, stored: Mapping[str, str] = NOTHING) -> 
         "summary": record.targets,
         "conditions": [_condition(condition, record.generation) for condition in said],
         "plan": plan,
+        "resolved": _resolved(record) if plan is None else {},
         "triage": _triage(record.triage) if record.triage else None,
         "policy": _policy(record.policy) if record.policy else None,
         "steps": [_step(step) for step in record.steps],

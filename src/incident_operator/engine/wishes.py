@@ -112,6 +112,15 @@ def _refs(raw: Mapping[str, Any], namespace: str, targets: tuple[Ref, ...]) -> t
     return tuple(Ref(target["kind"], target["name"], namespace) for target in found) if found else targets
 
 
+def _escalation(spec: Mapping[str, Any]) -> tuple[tuple[float, str], ...]:
+    return tuple((_seconds(each["after"]), each["hook"]) for each in spec.get("escalation") or ())
+
+
+def to_tell(wished: Wishes, incident: Manifest, resolved: Resolved | None) -> Wishes:
+    """The wishes with whom to tell as the runbook has it, whatever else of that may not be understood."""
+    return dataclasses.replace(wished, escalation=_escalation(merged(incident["spec"], resolved)))
+
+
 def _basis(spec: Mapping[str, Any]) -> str:
     """Digest of what of a spec a plan is made from; a field that an older version did not know counts where it is."""
     known = [spec.get(field) for field in BASIS]
@@ -186,7 +195,7 @@ def read(incident: Manifest, resolved: Resolved | None = None) -> Wishes:
         signals=signals_of(own),
         hold_seconds=_seconds(spec.get("holdFor", "0s")),
         acknowledged_by=own.get("acknowledgedBy", ""),
-        escalation=tuple((_seconds(each["after"]), each["hook"]) for each in spec.get("escalation") or ()),
+        escalation=_escalation(spec),
         impact=spec.get("impact") or {},
         asked=digest({key: value for key, value in own.items() if key not in TOLD})[:16],
         release=bool(spec.get("release", False)),

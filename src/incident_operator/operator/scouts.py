@@ -17,7 +17,7 @@ from incident_operator.cluster.port import Cluster, Reader
 from incident_operator.cluster.resources import resource
 from incident_operator.cluster.scope import list_within
 from incident_operator.faults import Fault, Waiting
-from incident_operator.operator.polling import Intake
+from incident_operator.operator.polling import Intake, take_each
 from incident_operator.planning.plan import Manifest
 from incident_operator.signals import trivy, workloads
 from incident_operator.signals.signal import BadSignal, Notification, Signal
@@ -71,7 +71,7 @@ class Scouts:
             await asyncio.sleep(self._every.total_seconds())
 
     async def look(self) -> None:
-        """Look once, and tell what is new and what is over; raises the fault if that could not be done."""
+        """Look once, and tell what is new and what is over; raises the first fault if not all of it could be done."""
         if self._told is None:
             # What ends while nobody looks has ended all the same: its Incident must not wait for it for ever.
             self._told = {each.fingerprint: each for each in await self._recall()}
@@ -86,14 +86,19 @@ class Scouts:
             if print_ not in firing and each.labels.get("namespace") not in unseen and each.source == "Workload"
         ]
         new = [each for print_, each in firing.items() if not _is_known(each, told.get(print_))]
-        if new or over:
-            await self._intake.take(Notification((*new, *over)))
+        taken, cannot = await take_each(self._intake, Notification((*new, *over)))
+        # What could not be told is told the next time: until then what was told before counts.
+        owed = {each.fingerprint for each in (*new, *over)} - {each.fingerprint for each in taken}
         kept = {
             print_: each
             for print_, each in told.items()
-            if each.labels.get("namespace") in unseen or (each.source == "Trivy" and not are_reports_seen)
+            if each.labels.get("namespace") in unseen
+            or (each.source == "Trivy" and not are_reports_seen)
+            or print_ in owed
         }
-        self._told = kept | firing
+        self._told = kept | {print_: each for print_, each in firing.items() if print_ not in owed}
+        for fault in cannot:
+            raise fault
 
     async def _workloads(self) -> tuple[list[Signal], set[str]]:
         """What annotated workloads tell, and the namespaces that could not be looked at."""

@@ -59,6 +59,8 @@ class Notification:
     signals: tuple[Signal, ...]
     truncated: int = 0
     """How many alerts the sender has left out."""
+    pending: frozenset[str] = frozenset()
+    """Fingerprints of those that it lists and that do not fire yet, or not again yet."""
 
 
 def cut(text: str, most: int) -> str:

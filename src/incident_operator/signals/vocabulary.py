@@ -215,9 +215,10 @@ def _hold_for(reading: _Reading) -> str:
     if not said:
         return ""
     try:
-        if 1 <= parse_duration(said).total_seconds() <= MOST_HOLD_SECONDS and len(said) <= 32:  # noqa: PLR2004 - the CRD
+        # Its length first: what many numbers come to is more than Python counts.
+        if len(said) <= 32 and 1 <= parse_duration(said).total_seconds() <= MOST_HOLD_SECONDS:  # noqa: PLR2004 - the CRD
             return said
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     reading.problems.append(f"annotation incident_hold_for is {cut(said, 64)!r}; write it as 90s or 2m, up to 24h")
     return ""

@@ -8,7 +8,6 @@ no notification, and 5xx for everything else: it may go away.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -17,9 +16,10 @@ import structlog
 from aiohttp import web
 
 from incident_operator.api.configuration import Receiver
-from incident_operator.faults import Fault, Stalled, Waiting
+from incident_operator.faults import Fault, Waiting
 from incident_operator.signals import alertmanager, falco, sentry
 from incident_operator.signals.signal import BadSignal, Notification
+from incident_operator.web.certificates import renewing
 from incident_operator.web.guarding import Buckets, Secret
 from incident_operator.web.serving import Server, serve
 
@@ -205,21 +205,5 @@ def application(
 async def listen(configured: Receiver, app: web.Application) -> Server:
     """Listen where the configuration says; OSError if the address cannot be had, Stalled if a certificate cannot."""
     host, _, port = configured.listen.rpartition(":")
-    return await serve(app, host.strip("[]") or "0.0.0.0", int(port), _tls(configured))  # noqa: S104 - asked for
-
-
-def _tls(configured: Receiver) -> ssl.SSLContext | None:
-    tls = configured.tls
-    if tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-        if tls.client_ca_file is not None:
-            context.load_verify_locations(tls.client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as cause:
-        files = ", ".join(str(each) for each in (tls.cert_file, tls.key_file, tls.client_ca_file) if each)
-        raise Stalled("Misconfigured", f"receiver.tls: {files}: {cause}") from cause
-    return context
+    tls = renewing(configured.tls) if configured.tls else None
+    return await serve(app, host.strip("[]") or "0.0.0.0", int(port), tls)  # noqa: S104 - asked for

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from incident_operator.api import names
 from incident_operator.api.configuration import Configuration
 from incident_operator.engine.clockwork import Clockwork
+from incident_operator.faults import Waiting
 from unit.engine.test_recovery import plan_of
 from unit.engine.tiered import Application
 
@@ -112,3 +114,37 @@ async def test_any_halt_is_told_and_where_no_hook_is_named_nobody_is() -> None:
         assert [told["text"].partition(": there is no RecoveryPlan nowhere")[0] for _, told in desk.told] == [
             "halted, and needs a person: PlanNotFound"
         ] * count
+
+
+async def restarted_and_told(app: Watched) -> None:
+    """Looks of two processes, one after the other, each for a minute."""
+    for _ in range(2):
+        for _ in range(60):
+            await app.look()
+            await asyncio.sleep(0)
+        app.restart()
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_who_the_runbook_names_is_told_of_a_halt_that_comes_before_any_plan(*, is_away: bool) -> None:
+    desk = Desk()
+    if is_away:
+        post, failed = desk.post, []
+
+        async def once_away(name: str, message: Mapping[str, Any]) -> None:
+            if not failed:
+                failed.append(name)
+                raise Waiting("HookAway", "nobody answers")
+            await post(name, message)
+
+        desk.post = once_away  # type: ignore[method-assign]
+    told = {"escalation": [{"after": "15m", "hook": "pager"}], "containment": [{"name": "c", "isolate": {}}]}
+    runbook = {"apiVersion": names.API_VERSION, "kind": "Runbook", "metadata": {"name": "r", "namespace": "shop"}}
+    more = {"severity": "SEV-4", "source": "Alertmanager", "runbookRef": {"kind": "Runbook", "name": "r"}}
+    app = watched(desk, others=[{**runbook, "spec": told}], more=more)
+    spec = {key: value for key, value in app.spec.items() if key not in ("recovery", "targets")}
+    app.spec = {**spec, "signals": [{"name": "Down", "fingerprint": "aa", "startsAt": "2026-11-23T10:00:00Z"}]}
+    app.declare("lost")
+    await restarted_and_told(app)
+    assert app.ready == "TargetNotFound"
+    assert [hook for hook, _ in desk.told] == ["pager"]

@@ -133,6 +133,30 @@ async def test_while_the_api_server_is_away_the_sender_is_to_try_again_and_nothi
     assert len(world.incidents) == 1
 
 
+async def test_a_signal_that_cannot_be_looked_at_keeps_no_other_from_its_incident() -> None:
+    world = World(runbook())
+    look = world.intake._caller.call
+
+    async def call(told: Signal) -> Any:
+        if told.name == "Odd":
+            raise OverflowError("nobody has foreseen this")
+        return await look(told)
+
+    world.intake._caller.call = call  # type: ignore[method-assign]
+    with pytest.raises(OverflowError, match="foreseen"):
+        await world.take(signal("Odd", "bb22"), signal())
+    assert [each["name"] for each in world.one["spec"]["signals"]] == ["HighErrorRate"]
+    with pytest.raises(OverflowError, match="foreseen"):
+        await world.take(signal("Odd", "bb22"))
+
+
+async def test_a_time_to_hold_that_is_beyond_counting_is_told_on_the_incident() -> None:
+    world = World(runbook())
+    await world.take(signal(annotations={"incident_runbook": "errors", "incident_hold_for": "999999999h" * 25}))
+    assert "annotation incident_hold_for is" in world.one["spec"]["signals"][0]["problem"]
+    assert "holdFor" not in world.one["spec"]
+
+
 async def test_a_write_in_between_is_looked_at_again() -> None:
     world = World(runbook())
     await world.take(signal())

@@ -109,6 +109,33 @@ async def test_what_is_known_in_the_operators_own_namespace_is_found_there() -> 
     assert world.one["spec"]["signals"][1]["endsAt"]
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_repeat_of_an_alert_whose_namespace_is_not_there_acts_on_nothing(is_restarted: bool) -> None:
+    world = World(runbook())
+    lost = signal("Lost", labels={"namespace": "gone", "deployment": "web"})
+    await world.take(lost)
+    made = world.one
+    assert "namespace gone, which it names, is not there" in made["spec"]["signals"][0]["problem"]
+    for _ in range(2):
+        await world.take(lost, intake=world.again() if is_restarted else None)
+        assert world.one["spec"] == made["spec"]
+    await world.take(signal("Lost", at=LATER, labels=lost.labels), intake=world.again())
+    spec = world.one["spec"]
+    assert "targets" not in spec
+    assert spec["signals"][0]["startsAt"] == "2026-11-24T03:05:00Z"
+    assert spec["signals"][0]["problem"] == "namespace gone, which it names, is not there"
+
+
+async def test_so_does_one_that_the_other_replica_has_just_taken_in() -> None:
+    world = World(runbook())
+    other, lost = world.again(), signal("Lost", labels={"namespace": "gone", "deployment": "web"})
+    await world.take(ended(signal("Old", "cc33")), intake=other)
+    await world.take(lost)
+    made = world.incidents
+    await world.take(lost, intake=other)
+    assert world.incidents == made
+
+
 @pytest.mark.parametrize("namespaces", [(), ("shop", "home")])
 async def test_an_operator_of_some_namespaces_finds_them_too(namespaces: tuple[str, ...]) -> None:
     world, _, second = await crash_loops()

@@ -31,11 +31,17 @@ class Taken:
     def __init__(self) -> None:
         self.signals: list[Signal] = []
         self.fault: Waiting | None = None
+        self.refused: set[tuple[str, bool]] = set()
+        """Names, and whether they fire, of what cannot be taken in."""
 
     async def take(self, notification: Notification) -> Sequence[str]:
+        """What can be is taken in before a fault is raised, as by the real one."""
         if self.fault is not None:
             raise self.fault
-        self.signals += notification.signals
+        bad = [each for each in notification.signals if (each.name, each.is_firing) in self.refused]
+        self.signals += [each for each in notification.signals if each not in bad and each not in self.signals]
+        if bad:
+            raise Stalled("Forbidden", f"quota: {bad[0].name}")
         return ()
 
     def told(self) -> list[tuple[str, bool]]:
@@ -154,6 +160,35 @@ async def test_what_could_not_be_told_is_told_the_next_time() -> None:
     assert taken.told() == [("RolloutFailed", True)]
 
 
+async def test_a_trouble_that_cannot_be_told_harms_no_other() -> None:
+    other = stuck(**ASKS)
+    other["metadata"]["name"] = "api"
+    cluster, taken = FakeCluster(stuck(**ASKS)), Taken()
+    looks = scouts(cluster, taken)
+    await looks.look()
+    taken.told()
+    taken.refused = {("CrashLooping", True)}
+    crashing = {"name": "app", "restartCount": 9, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}},
+        "spec": {},
+        "status": {"startTime": "2026-11-24T03:40:00Z", "containerStatuses": [crashing]},
+    }
+    cluster.put(pod, other, stuck(is_stuck=False, **ASKS, **{names.ON_CRASHLOOP: "undo"}))
+    with pytest.raises(Stalled, match="quota: CrashLooping"):
+        await looks.look()
+    assert sorted(taken.told()) == [("RolloutFailed", False), ("RolloutFailed", True)]
+    cluster.take("Deployment", "shop", "api")
+    with pytest.raises(Stalled, match="quota: CrashLooping"):
+        await looks.look()
+    assert taken.told() == [("RolloutFailed", False)], "of the one that was told beside it, and once of the first"
+    taken.refused = set()
+    await looks.look()
+    assert taken.told() == [("CrashLooping", True)]
+
+
 async def test_reports_are_read_from_the_threshold_on_where_trivy_is_there() -> None:
     report = {
         "apiVersion": f"{TRIVY}/v1alpha1",
@@ -184,7 +219,7 @@ async def test_reports_are_read_from_the_threshold_on_where_trivy_is_there() -> 
 class Polled:
     """A Prometheus and the poller that asks it."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: timedelta = timedelta(seconds=15)) -> None:
         self.answer: list[dict[str, Any]] = []
         self.fault: Waiting | None = None
         self.seconds = 0.0
@@ -202,7 +237,7 @@ class Polled:
 
         self.poller = Poller(
             "main", ask, lambda found: prometheus.read(found, server="main"), self.taken,
-            every=timedelta(seconds=15), clock=lambda: NOW, elapsed=lambda: self.seconds,
+            every=every, clock=lambda: NOW, elapsed=lambda: self.seconds,
             recall=recall, left_out=self.left_out.append,
         )  # fmt: skip
 
@@ -212,19 +247,63 @@ class Polled:
         await self.poller.once()
         return self.taken.told()
 
+    async def polls(self, seconds: int, *alerts: dict[str, Any]) -> list[tuple[str, bool]]:
+        """What is told meanwhile."""
+        return [told for _ in range(seconds // 15) for told in await self.poll(*alerts)]
+
+    async def refused(self, *alerts: dict[str, Any]) -> list[tuple[str, bool]]:
+        """What is told in a poll in which something cannot be taken in."""
+        with pytest.raises(Stalled, match="quota"):
+            await self.poll(*alerts)
+        return self.taken.told()
+
 
 def alert(name: str = "Slow", at: str = "2026-11-24T03:00:00.5Z", state: str = "firing") -> dict[str, Any]:
     labels = {"alertname": name, "incident": "true", "namespace": "shop"}
     return {"labels": labels, "annotations": {}, "state": state, "activeAt": at, "value": "1"}
 
 
-async def test_an_alert_is_told_once_and_has_resolved_when_two_answers_lack_it() -> None:
+async def test_an_alert_is_told_once_and_has_resolved_when_every_answer_has_lacked_it_for_two_minutes() -> None:
     polled = Polled()
     assert await polled.poll(alert()) == [("Slow", True)]
     assert await polled.poll(alert()) == []
-    assert await polled.poll() == []
+    assert await polled.polls(120) == []
     assert await polled.poll() == [("Slow", False)]
+    assert await polled.polls(300) == []
+
+
+async def test_an_alert_that_is_polled_seldom_has_resolved_when_two_answers_lack_it() -> None:
+    polled = Polled(every=timedelta(hours=1))
+    assert await polled.poll(alert()) == [("Slow", True)]
+    polled.seconds += 3600
     assert await polled.poll() == []
+    polled.seconds += 3600
+    assert await polled.poll() == [("Slow", False)]
+
+
+async def test_an_alert_that_is_pending_is_not_gone_and_does_not_fire() -> None:
+    polled = Polled()
+    await polled.poll(alert())
+    assert await polled.polls(90) == []
+    again = {"at": "2026-11-24T03:20:00Z"}
+    assert await polled.polls(240, alert(state="pending", **again)) == []
+    assert await polled.polls(90) == []
+    polled.poller._all_at = polled.seconds
+    assert await polled.poll(alert(**again)) == [("Slow", True)]
+    assert await polled.polls(135) == [("Slow", False)]
+
+
+async def test_the_time_in_which_nobody_answers_is_no_time_in_which_an_alert_was_gone() -> None:
+    polled = Polled()
+    await polled.poll(alert())
+    for _ in range(4):
+        assert await polled.poll() == []
+        polled.fault = Waiting("PrometheusUnavailable", "it crash-loops")
+        polled.seconds += 300
+        with pytest.raises(Waiting):
+            await polled.poll()
+        polled.fault = None
+    assert ("Slow", False) not in await polled.poll(alert())
 
 
 async def test_a_prometheus_that_was_restarted_or_is_away_ends_nothing() -> None:
@@ -249,6 +328,41 @@ async def test_a_new_firing_is_told_and_everything_once_more_after_a_while() -> 
     assert await polled.poll(alert("Pending", state="pending"), alert(at="2026-11-24T03:30:00Z")) == []
 
 
+async def test_one_alert_that_cannot_be_taken_in_harms_no_other() -> None:
+    polled = Polled()
+    polled.taken.refused = {("Bad", True)}
+    bad = alert("Bad")
+    assert await polled.refused(bad, alert(), alert("Other")) == [("Slow", True), ("Other", True)]
+    for _ in range(8):
+        assert await polled.refused(bad, alert("Other")) == []
+    assert await polled.refused(bad, alert("Other")) == [("Slow", False)]
+    assert await polled.refused(bad, alert("Other")) == []
+    polled.taken.refused = set()
+    assert await polled.poll(bad, alert("Other")) == [("Bad", True)]
+
+
+async def test_an_end_that_cannot_be_told_is_told_later_and_keeps_no_other_from_being_told() -> None:
+    polled = Polled()
+    await polled.poll(alert("Bad"), alert())
+    polled.taken.refused = {("Bad", False)}
+    assert await polled.polls(120) == []
+    assert await polled.refused(alert("New")) == [("New", True), ("Slow", False)]
+    assert await polled.refused(alert("New")) == []
+    polled.taken.refused = set()
+    assert await polled.poll(alert("New")) == [("Bad", False)]
+
+
+async def test_a_repeat_or_a_new_firing_that_cannot_be_taken_in_leaves_the_end_of_what_was_told() -> None:
+    polled = Polled()
+    await polled.poll(alert())
+    polled.taken.refused = {("Slow", True)}
+    polled.seconds += 300
+    assert await polled.refused(alert()) == []
+    assert await polled.refused(alert()) == [], "the repeat is owed"
+    assert await polled.refused(alert(at="2026-11-24T03:30:00Z")) == []
+    assert await polled.polls(135) == [("Slow", False)]
+
+
 async def test_what_could_not_be_taken_in_is_told_again() -> None:
     polled = Polled()
     polled.taken.fault = Waiting("Away", "no answer")
@@ -267,7 +381,7 @@ async def test_an_alert_that_ends_while_the_operator_is_away_is_over_for_its_inc
     assert [(each.name, each.group) for each in told] == [("Slow", "main"), ("Other", "main")]
     after.told_before = [*told, dataclasses.replace(told[0], name="Else", fingerprint="ee", group="second")]
     assert await after.poll(alert("Other")) == [("Other", True)]
-    assert await after.poll(alert("Other")) == [("Slow", False)], "and nothing of the server that was not asked"
+    assert await after.polls(120, alert("Other")) == [("Slow", False)], "and nothing of the server that was not asked"
 
 
 async def test_alerts_that_cannot_be_read_are_counted() -> None:

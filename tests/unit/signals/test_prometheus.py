@@ -48,6 +48,14 @@ def test_what_does_not_fire_or_is_not_labelled_for_us_is_not_ours(other: dict[st
     assert found.truncated == 0
 
 
+def test_those_that_are_pending_are_told_by_their_fingerprint_only() -> None:
+    stranger = alert(state="pending", labels={"alertname": "NotOurs"})
+    found = read([alert(state="pending"), stranger, alert(state="pending", labels=None)], server="main")
+    assert found.signals == ()
+    assert found.pending == {read([alert()], server="main").signals[0].fingerprint}
+    assert found.truncated == 1, "the one that cannot be read"
+
+
 def test_the_fingerprint_is_that_of_the_labels_whatever_else_changes() -> None:
     turned = alert(labels=dict(reversed(LABELS.items())), annotations={}, activeAt="2026-11-24T00:00:00Z")
     first, again, other = read([alert(), turned, labelled(pod="a")], server="main").signals

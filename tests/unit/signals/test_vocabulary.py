@@ -67,6 +67,9 @@ def test_several_targets_and_short_kinds() -> None:
         ("incident_type", "Fire", "Security, Outage, Data, Performance"),
         ("incident_hold_for", "2 minutes", "90s or 2m"),
         ("incident_hold_for", "48h", "up to 24h"),
+        ("incident_hold_for", "9" * 31 + "h", "up to 24h"),
+        ("incident_hold_for", "999999999h" * 25, "up to 24h"),
+        ("incident_hold_for", "1s" * 17, "up to 24h"),
     ],
 )
 def test_a_word_that_cannot_be_understood_is_a_problem_that_says_what_it_may_be(

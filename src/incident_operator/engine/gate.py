@@ -14,7 +14,7 @@ from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
 from incident_operator.planning.approvals import Subject, tally
-from incident_operator.planning.merging import origin
+from incident_operator.planning.merging import origin, what_of
 from incident_operator.planning.plan import GATES, Entry, EntryState, PlannedStep, Ref
 from incident_operator.planning.policy import Facts, Policy, Protection, Ruling, judge
 from incident_operator.planning.reach import Blast
@@ -194,9 +194,10 @@ def _of(steps: Sequence[PlannedStep], entries: Sequence[Entry]) -> list[Entry]:
 
 def _is_counted(record: Record, entry: Entry) -> bool:
     """Whether what an earlier plan did is counted with what the new one does in its place: the same pods once."""
-    step = origin(entry.step)
-    mine = any((each.action, each.change.key) == (entry.action, entry.change.key) for each in record.of_step(step))
-    return step != entry.step and mine and entry.change.blast is not None and entry.change.blast.how != "removed"
+    step, blast = origin(entry.step), entry.change.blast
+    if step == entry.step or blast is None or blast.how == "removed":
+        return False
+    return any(what_of(each) == what_of(entry) for each in record.of_step(step))
 
 
 def _key(case: Case) -> Key:

@@ -8,6 +8,7 @@ be deleted meanwhile.
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
@@ -16,6 +17,7 @@ from incident_operator.planning.record import LIVE, Record, StepRecord
 
 MARK = "~"
 """Stands between a step's name and the number of an earlier form of it; no name of a step has it."""
+What = tuple[str, str, str]
 NOTHING_DONE = frozenset({EntryState.PLANNED, EntryState.FAILED, EntryState.SKIPPED})
 
 
@@ -34,10 +36,13 @@ def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
     entries: list[Entry] = []
     steps: list[StepRecord] = []
     adopted: set[tuple[str, str]] = set()
+    known: dict[What, list[Entry]] = defaultdict(list)
+    for each in sorted(record.entries, key=lambda each: each.step != origin(each.step)):
+        known[what_of(each)].append(each)
     for step in plan.steps:
         mine = []
         for change in step.changes:
-            entry, old = _entry(record, step, change, is_same=is_same)
+            entry, old = _entry(known[step.name, step.action, change.key], step, change, is_same=is_same)
             mine.append(entry)
             adopted |= {old.place} if old is not None else set()
         entries += mine
@@ -52,31 +57,36 @@ def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
 
 def superseded(record: Record, done: Iterable[Entry]) -> Record:
     """The record without what earlier plans did that these entries, which are made by now, have gone on from."""
-    gone = {each.place for entry in done if entry.state is EntryState.DONE for each in earlier(record, entry)}
-    return dataclasses.replace(record, entries=tuple(each for each in record.entries if each.place not in gone))
+    made = {what_of(entry) for entry in done if entry.state is EntryState.DONE}
+    left = tuple(each for each in record.entries if not _is_earlier(each) or what_of(each) not in made)
+    return record if len(left) == len(record.entries) else dataclasses.replace(record, entries=left)
 
 
 def earlier(record: Record, entry: Entry) -> tuple[Entry, ...]:
     """What earlier plans did, and is in force, in place of an entry: the same action of the same step."""
-    what = (entry.step, entry.action, entry.change.key)
-    return tuple(
-        each
-        for each in record.entries
-        if each.state in LIVE and each.step != entry.step and (origin(each.step), each.action, each.change.key) == what
-    )
+    return tuple(each for each in record.entries if _is_earlier(each) and what_of(each) == what_of(entry))
+
+
+def what_of(entry: Entry) -> What:
+    """What an entry is about: the step it was made for, its action, and its change's key."""
+    return origin(entry.step), entry.action, entry.change.key
+
+
+def _is_earlier(entry: Entry) -> bool:
+    return MARK in entry.step and entry.state in LIVE
 
 
 def _left(
     record: Record, plan: Plan, adopted: Collection[tuple[str, str]], taken: Collection[tuple[str, str]]
 ) -> Iterator[Entry]:
     """What stays of the old entries that the new plan has not adopted."""
-    steps = {step.name: step for step in plan.steps}
+    steps = {step.name: [change for change in step.changes if change.further] for step in plan.steps}
     used = {entry.place for entry in record.entries} | set(taken)
     for old in record.entries:
-        step = steps.get(old.step)
+        asking = steps.get(old.step)
         if old.place in adopted or old.state is EntryState.PLANNED:
             continue
-        if step is None or (old.place not in taken and any(is_further(change, old) for change in step.changes)):
+        if asking is None or (old.place not in taken and any(is_further(change, old) for change in asking)):
             yield old
         elif old.state in LIVE:
             number = 1
@@ -88,8 +98,8 @@ def _left(
             yield old
 
 
-def _entry(record: Record, step: PlannedStep, change: Change, *, is_same: bool) -> tuple[Entry, Entry | None]:
-    """The ledger entry for one change of a new plan, given what an earlier plan may have done about it.
+def _entry(known: Iterable[Entry], step: PlannedStep, change: Change, *, is_same: bool) -> tuple[Entry, Entry | None]:
+    """The ledger entry for one change of a new plan, given what earlier plans have done about it, the last one first.
 
     And the entry of that which it stands for from now on, if it does. ``is_same``: the new plan is made from what
     the earlier one was made from.
@@ -97,9 +107,8 @@ def _entry(record: Record, step: PlannedStep, change: Change, *, is_same: bool) 
     fresh = Entry(step.name, step.action, change, step.release, EntryState.PLANNED)
     if change.request is None:
         fresh = dataclasses.replace(fresh, state=EntryState.SKIPPED, message="it was so already")
-    for old in sorted(record.entries, key=lambda each: each.step != step.name):
-        same = old.change.key == change.key and origin(old.step) == step.name and old.action == step.action
-        if not same or (change.target.uid and old.change.target.uid != change.target.uid):
+    for old in known:
+        if change.target.uid and old.change.target.uid != change.target.uid:
             continue
         if old.state is EntryState.KEPT and change.request is None:
             return old, old  # by this Incident, whose end could not be recorded or that was opened again

@@ -185,14 +185,14 @@ def test_an_alert_that_resolves_is_what_verification_waits_for(shop: Namespace) 
 
 def test_a_resolved_alert_never_has_a_halted_incident_go_on(shop: Namespace) -> None:
     halts = {**LESS, "name": "halts", "onFailure": "Halt", "scale": {"replicas": 2}}
-    more = {**LESS, "name": "more", "scale": {"replicas": 0}}
+    more = {"name": "more", "isolate": {}}
     shop.apply(runbook(containment=[halts], remediation=[more]))
     shop.apply(follows(source="Alertmanager", signals=[firing()]))
     says(shop, "follows", "Stalled", "TimedOut")
     patch(shop, "follows", {"signals": [firing(endsAt="2026-11-24T03:01:00Z")]})
     says(shop, "follows", "SignalResolved", "AlertResolved")
     assert shop.conditions("follows")["Stalled"][1] == "TimedOut"
-    assert replicas(shop) == 2
+    assert (replicas(shop), shop.list("networkpolicies")) == (2, [])
 
 
 def test_hold_for_waits_and_says_until_when(shop: Namespace) -> None:

@@ -33,6 +33,9 @@ GRACE = timedelta(seconds=20)
 And how long such a pod gets to be ready again: one that is unready for a moment is not broken.
 """
 
+COMING = 3 * GRACE
+"""How long a pod of the new revision that is not ready holds up the deletion of those that block it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rollout:
@@ -139,14 +142,15 @@ def _done(entry: Entry, workload: Manifest, message: str, pods: Sequence[Manifes
 def _stuck(workload: Manifest, pods: Sequence[Manifest], now: datetime) -> list[Manifest]:
     """The pods that block an ordered StatefulSet whose controller has seen the change; the one whose turn it is first.
 
-    None as long as the controller replaces another one: a pod that leaves, or that is new and not ready yet.
+    None as long as the controller replaces another one: a pod that leaves, or that is new and not ready yet. One that
+    is not for long may need the others, as in a quorum.
     """
     status, spec = workload.get("status") or {}, workload["spec"]
     seen = (status.get("observedGeneration") or 0) >= (workload["metadata"].get("generation") or 0)
     if workload["kind"] != "StatefulSet" or spec.get("podManagementPolicy") == "Parallel" or not seen:
         return []
     new = status.get("updateRevision")
-    if any(is_leaving(pod) or (hash_of(pod) == new and not rollouts.is_ready(pod)) for pod in pods):
+    if any(is_leaving(pod) or (hash_of(pod) == new and _is_coming(pod, now)) for pod in pods):
         return []
     stuck = [pod for pod in pods if is_stuck(workload, pod, now)]
     return sorted(stuck, key=lambda pod: int(_ordinal(pod)), reverse=True)
@@ -174,6 +178,12 @@ def is_stuck(workload: Manifest, pod: Manifest, now: datetime) -> bool:
     ordinal = _ordinal(pod)
     start = (workload["spec"].get("ordinals") or {}).get("start") or 0
     return ordinal.isdigit() and int(ordinal) - start >= rollouts.partition_of(workload["spec"])
+
+
+def _is_coming(pod: Manifest, now: datetime) -> bool:
+    """Whether a pod that is not ready yet still may be soon."""
+    since = _unready_since(pod)
+    return not rollouts.is_ready(pod) and (since is None or now - since < COMING)
 
 
 def _unready_since(pod: Manifest) -> datetime | None:

@@ -276,7 +276,7 @@ something with release Manual is still held."""
     """What the ResponsePolicies make of the plan, and who approved it."""
     steps: Annotated[list[StepStatus], Field(max_length=256)] | None = None
     """How far each step is."""
-    ledger: Annotated[list[LedgerEntry], Field(max_length=2000)] | None = None
+    ledger: Annotated[list[LedgerEntry], Field(max_length=4000)] | None = None
     """Every write, on record before it was made."""
     verification: Annotated[list[CheckStatus], Field(max_length=32)] | None = None
     """What each check says."""

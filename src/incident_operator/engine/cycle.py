@@ -221,6 +221,7 @@ class Engine:
         # Before anything that may fail or wait: what has expired goes back, whatever becomes of a new plan.
         if not case.wishes.suspend and await endings.expire(case, self._actions, self._metrics, may_end=not is_new):
             return None
+        is_new = case.record.plan_basis != case.wishes.basis
         if is_new or is_asked:
             if case.wishes.suspend:
                 await self._pause(case)

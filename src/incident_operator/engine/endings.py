@@ -14,6 +14,7 @@ from incident_operator.engine.case import Case
 from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.statuses import MESSAGE_MOST
 from incident_operator.faults import Fault, Waiting
+from incident_operator.planning.merging import is_overtaken
 from incident_operator.planning.plan import EntryState, PlannedStep
 from incident_operator.planning.record import OVER, Over, Record
 from incident_operator.planning.roles import TIER_FAILED, lost
@@ -147,6 +148,8 @@ async def expire(case: Case, actions: Actions, metrics: Metrics, *, may_end: boo
     except Fault:
         await case.save()
         raise
+    if is_overtaken(case.record, due):
+        case.change(plan_basis="")  # it would be refused: it is made anew from what is there now
     case.note("Expired", f"expired after its time: {releasing.told(tuple(case.record.of(due)))}", event=True)
     if case.record.outcome in OVER or case.record.held() or not may_end or _is_under_way(case):
         await case.save()

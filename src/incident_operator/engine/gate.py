@@ -14,11 +14,11 @@ from incident_operator.engine.keys import Key
 from incident_operator.engine.policies import PolicyBook, votes
 from incident_operator.faults import Refused
 from incident_operator.planning.approvals import Subject, tally
-from incident_operator.planning.merging import origin, what_of
+from incident_operator.planning.merging import counted
 from incident_operator.planning.plan import GATES, Entry, EntryState, PlannedStep, Ref
 from incident_operator.planning.policy import Facts, Policy, Protection, Ruling, judge
 from incident_operator.planning.reach import Blast
-from incident_operator.planning.record import LIVE, PolicyRecord, Record
+from incident_operator.planning.record import LIVE, PolicyRecord
 
 BUSY_AGAIN = timedelta(seconds=5)
 """How often a queued Incident looks by itself; it is woken when the other one is over."""
@@ -89,7 +89,7 @@ class Gate:
         steps = [step for step in record.plan if step.action != GATES]
         # An earlier plan's writes that are in force are of this Incident, too; what went back is of none.
         entries = [entry for entry in record.entries if entry.state is EntryState.PLANNED or entry.state in LIVE]
-        blasts = [entry.change.blast for entry in entries if entry.change.blast and not _is_counted(record, entry)]
+        blasts = [each.change.blast for each in counted(entries) if each.change.blast is not None]
         destructive = self._destructive(steps, entries)
         targets = {*wishes.targets, *(target for step in wishes.steps for target in step.targets)}
         in_tiers = {step.name for step in steps if step.tier}
@@ -190,14 +190,6 @@ def _of(steps: Sequence[PlannedStep], entries: Sequence[Entry]) -> list[Entry]:
     """Those of the entries that are of these steps."""
     planned = {step.name for step in steps}
     return [entry for entry in entries if entry.step in planned]
-
-
-def _is_counted(record: Record, entry: Entry) -> bool:
-    """Whether what an earlier plan did is counted with what the new one does in its place: the same pods once."""
-    step, blast = origin(entry.step), entry.change.blast
-    if step == entry.step or blast is None or blast.how == "removed":
-        return False
-    return any(what_of(each) == what_of(entry) for each in record.of_step(step))
 
 
 def _key(case: Case) -> Key:

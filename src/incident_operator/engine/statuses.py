@@ -8,6 +8,7 @@ from typing import Any
 
 from incident_operator.engine.rights import named, needed
 from incident_operator.planning import summary
+from incident_operator.planning.merging import counted
 from incident_operator.planning.plan import (
     Change,
     CheckWish,
@@ -78,8 +79,9 @@ def _entry(entry: Entry, stored: str, *, is_planned: bool) -> dict[str, Any]:
 def _ledger(record: Record, stored: Mapping[str, str]) -> list[dict[str, Any]]:
     """All entries, of earlier plans, too."""
     planned = {step.name for step in record.plan}
+    telling = {each.place for each in counted(record.entries) if each.step not in planned}
     return [
-        _entry(each, stored.get(f"{each.step}/{each.change.key}", ""), is_planned=each.step in planned)
+        _entry(each, stored.get(f"{each.step}/{each.change.key}", ""), is_planned=each.place not in telling)
         for each in record.entries
     ]
 

@@ -30,13 +30,13 @@ def clash(steps: Sequence[PlannedStep]) -> str:
 
 
 def _overlap(first: Change, second: Change) -> bool:
-    """Whether a change is about what an earlier one sets: a field of the same object, or something in it."""
+    """Whether a change rests on what an earlier one sets: a field of the same object, or something in it."""
     if first.key == second.key and second.request is None:
         return (first.target, first.after.keys()) == (second.target, second.after.keys())
     if first.request is None or second.request is None or first.request.ref != second.request.ref:
         return False
-    theirs = set(_paths(second.request))
-    return any(_is_within(one, other) for one in _paths(first.request) for other in theirs)
+    rests_on = set(_paths(second.request, is_test=True))
+    return any(_is_within(one, other) for one in _paths(first.request) for other in rests_on)
 
 
 def _what(change: Change) -> str:
@@ -45,10 +45,10 @@ def _what(change: Change) -> str:
     return found.strip("/").replace("/", ".").replace("~1", "/")
 
 
-def _paths(request: Request) -> Iterator[str]:
-    """The fields that a JSON patch sets; other writes say their own preconditions."""
+def _paths(request: Request, *, is_test: bool = False) -> Iterator[str]:
+    """The fields that a JSON patch sets, or those that it tests; other writes have no such preconditions."""
     if request.verb == "patch" and isinstance(request.body, list):
-        yield from (each["path"] for each in request.body if each["op"] != "test")
+        yield from (each["path"] for each in request.body if (each["op"] == "test") is is_test)
 
 
 def _is_within(one: str, other: str) -> bool:

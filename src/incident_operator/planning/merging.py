@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
 from incident_operator.planning.progress import is_further
@@ -64,7 +64,26 @@ def superseded(record: Record, done: Iterable[Entry]) -> Record:
 
 def earlier(record: Record, entry: Entry) -> tuple[Entry, ...]:
     """What earlier plans did, and is in force, in place of an entry: the same action of the same step."""
-    return tuple(each for each in record.entries if _is_earlier(each) and what_of(each) == what_of(entry))
+    what = what_of(entry)
+    return tuple(
+        each for each in record.entries if _is_earlier(each) and each.place != entry.place and what_of(each) == what
+    )
+
+
+def counted(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries whose blast radius counts: what an earlier plan cut off, and the new one does, is the same pods."""
+    planned = {what_of(each) for each in entries if MARK not in each.step}
+    return [each for each in entries if MARK not in each.step or _removes(each) or what_of(each) not in planned]
+
+
+def _removes(entry: Entry) -> bool:
+    return entry.change.blast is not None and entry.change.blast.how == "removed"
+
+
+def is_overtaken(record: Record, released: Iterable[Entry]) -> bool:
+    """Whether what has just gone back is what a new plan, which is not carried out yet, was made to go on from."""
+    gone = {what_of(entry) for entry in released if MARK in entry.step}
+    return any(entry.state is EntryState.PLANNED and what_of(entry) in gone for entry in record.entries)
 
 
 def what_of(entry: Entry) -> What:
@@ -110,16 +129,21 @@ def _entry(known: Iterable[Entry], step: PlannedStep, change: Change, *, is_same
     for old in known:
         if change.target.uid and old.change.target.uid != change.target.uid:
             continue
+        # On the terms that it was made on, until the gate lets those of the new plan through.
+        mine = dataclasses.replace(old, step=step.name)
         if old.state is EntryState.KEPT and change.request is None:
-            return old, old  # by this Incident, whose end could not be recorded or that was opened again
-        if old.state is EntryState.RELEASED and is_same and old.expires_at and old.expires_at <= old.released_at:
+            return mine, old  # by this Incident, whose end could not be recorded or that was opened again
+        is_over = old.step == step.name and old.expires_at and old.expires_at <= old.released_at
+        if old.state is EntryState.RELEASED and is_same and is_over:
             return old, old  # its time is over: asked for again, it is not done again but by another spec
         if old.state not in LIVE:
             continue
-        # On the terms that it was made on, until the gate lets those of the new plan through.
-        mine = dataclasses.replace(old, step=step.name)
-        # One that was made and is asked for again is not as it was made any more: it is made again.
-        if change.request is None or (old.state is EntryState.INTENDED and old.change.after == change.after):
+        if old.state is EntryState.INTENDED and old.change.after == change.after:
             return mine, old
+        if change.request is None and old.state is EntryState.INTENDED:
+            continue  # what it intends is not wanted any more, and is not made
+        if change.request is None:
+            return mine, old
+        # One that was made and is asked for again is not as it was made any more: it is made again.
         return dataclasses.replace(fresh, change=dataclasses.replace(change, before=old.change.before)), None
     return fresh, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -253,7 +254,9 @@ def over_budget(policy: Policy, blasts: Sequence[Blast]) -> str:
             f"{said} limits the blast radius, which is not known: {unknown}; let its ServiceAccount list what could "
             "not be listed and ask again (annotation incident-operator.dev/requested-at), or approve the plan"
         )
-    groups = {blast.group: [each for each in hit if each.group == blast.group] for blast in hit}
+    groups: dict[str, list[Blast]] = defaultdict(list)
+    for blast in hit:
+        groups[blast.group].append(blast)
     pods, workloads = sum(map(_taken, groups.values())), len(groups)
     if budget.pods is not None and pods > budget.pods:
         return f"{said} allows {budget.pods} pods, the plan takes {pods} (blastRadius.pods)"

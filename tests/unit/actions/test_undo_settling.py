@@ -219,8 +219,16 @@ async def test_a_pod_that_says_nothing_of_being_ready_is_as_old_as_it_is() -> No
 )
 async def test_a_broken_pod_is_left_alone_while_another_is_being_replaced(number: int, more: dict[str, Any]) -> None:
     fake, change = await stuck()
-    fake.put(pod(fake.at("StatefulSet", "api"), "api-1", number, **more))
-    assert not (await settle(fake, change, after=600)).further
+    other = pod(fake.at("StatefulSet", "api"), "api-1", number, **more)
+    other["status"]["conditions"][0]["lastTransitionTime"] = stamp(later(590))
+    fake.put(other)
+    assert not (await settle(fake, change, after=649)).further
+
+
+async def test_a_new_pod_that_does_not_get_ready_holds_up_the_others_for_a_minute_for_it_may_need_them() -> None:
+    fake, change = await stuck()
+    fake.put(pod(fake.at("StatefulSet", "api"), "api-1", 1, ready=False))
+    assert [each.key for each in (await settle(fake, change, after=600)).further] == ["Pod/api-2"]
 
 
 async def test_of_several_broken_pods_one_is_deleted_at_a_time_the_last_one_first() -> None:

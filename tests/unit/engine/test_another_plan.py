@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from incident_operator.faults import Waiting
 from incident_operator.planning.plan import Ref, Request
-from unit.engine.shop import Shop, scaled
+from unit.engine.shop import Shop, is_on_target, scaled
 
 API, WEB = ("Deployment", "api"), ("Deployment", "web")
 FOUR_EYES: dict[str, Any] = {"approvals": [{"name": "four-eyes", "count": 1}]}
@@ -200,3 +201,65 @@ async def test_an_incident_whose_targets_were_taken_away_keeps_nobody_from_being
     shop.incident("same", API, containment=scaled(0))
     await shop.look("same")
     assert shop.ready("same")[0] == "TargetBusy", "what it holds is still its own"
+
+
+async def waiting(shop: Shop, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """``api`` is scaled to 1, as was agreed to; to scale it to 0 is not yet."""
+    shop.policy(**FOUR_EYES)
+    await done(shop, approved=True, **first)
+    await shop.change("load", containment=scaled(0, **second))
+    await shop.look("load")
+    assert shop.ready("load")[0] == "AwaitingApproval"
+
+
+async def test_a_plan_whose_beginning_has_gone_back_meanwhile_is_made_anew_and_not_taken_for_done() -> None:
+    shop = Shop()
+    await waiting(shop, {"expiresAfter": "30m"}, {})
+    first = shop.status("load")["plan"]["hash"]
+    shop.now += timedelta(minutes=31)
+    await shop.look("load")
+    assert shop.replicas("api") == 3
+    assert (shop.ready("load")[0], shop.status("load")["plan"]["hash"] != first) == ("AwaitingApproval", True)
+    await shop.ask_again("load")
+    await shop.look("load")
+    assert shop.ready("load")[0] == "AwaitingApproval"
+    shop.vote("w", "load", by="carol")
+    await shop.look("load")
+    assert shop.replicas("api") == 0
+
+
+async def test_what_was_intended_and_is_not_wanted_any_more_is_not_made() -> None:
+    shop = Shop()
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1))
+    shop.fake.fail(Waiting("ApiServerError", "503"), of=is_on_target)
+    await shop.look("load", times=1)
+    assert [each["state"] for each in shop.status("load")["ledger"]] == ["Intended"]
+    await shop.change("load", containment=scaled(3))
+    await shop.look("load")
+    assert shop.replicas("api") == 3
+    await shop.change("load", cancel=True)
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("Cancelled", 3)
+
+
+async def test_a_conflict_of_what_an_earlier_plan_may_have_made_is_told() -> None:
+    shop = Shop()
+    shop.policy(**FOUR_EYES)
+    shop.deployment("api")
+    shop.incident("load", API, containment=scaled(1))
+    await shop.look("load")
+    shop.vote("v", "load")
+    shop.fake.fail(Waiting("ApiServerError", "503"), of=is_on_target)
+    await shop.look("load", times=1)
+    await shop.change("load", containment=scaled(0))
+    await shop.look("load")
+    assert {each["step"]: each["state"] for each in shop.status("load")["ledger"]} == {
+        "less": "Planned",
+        "less~1": "Intended",
+    }
+    shop.fake.edit("Deployment", "shop", "api", lambda each: each["spec"].__setitem__("replicas", 5))
+    await shop.change("load", cancel=True)
+    await shop.look("load")
+    assert "ReleaseConflict" in {each["type"] for each in shop.status("load")["conditions"]}
+    assert shop.replicas("api") == 5

@@ -206,6 +206,7 @@ RANDOM = settings(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # it would stand in place of what went wrong
 @settings(RANDOM, derandomize=True)
 @given(histories=BATCH)
 def test_after_any_of_twenty_histories_and_more_all_is_right_and_stays_so(
@@ -216,7 +217,7 @@ def test_after_any_of_twenty_histories_and_more_all_is_right_and_stays_so(
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # it would stand in place of what went wrong
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(RANDOM, max_examples=ROUNDS_NIGHTLY, print_blob=True)
 @given(histories=BATCH)
 def test_after_any_of_two_hundred_histories_and_more_all_is_right_and_stays_so(

@@ -72,7 +72,7 @@ def real_pods(request: pytest.FixtureRequest, kubectl: Kubectl) -> None:
 def namespace(kubectl: Kubectl) -> Iterator[Namespace]:
     """A namespace of the test's own, with the responder's ServiceAccount and rights in it."""
     made = Namespace.create(kubectl)
-    made.apply_file(ROOT / "manifests/responder")
+    made.responder()
     yield made
     made.delete()
 

@@ -15,7 +15,6 @@ from tests_support.waiting import eventually
 from tests_support.workloads import stateful, web
 
 pytestmark = pytest.mark.cluster
-ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = incident(
     "probe",
     targets=[{"kind": "Deployment", "name": "web"}],
@@ -141,7 +140,7 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def space(kubectl: Kubectl) -> Iterator[Namespace]:
     made = Namespace.create(kubectl)
-    made.apply_file(ROOT / "manifests/responder")
+    made.responder()
     yield made
     made.delete()
 

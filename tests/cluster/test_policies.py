@@ -176,7 +176,7 @@ class TestSecurityTeam:
         space = Namespace("forensics", kubectl)
         running = OperatorProcess(lab_kubeconfig, "forensics", tmp_path / "operator.log")
         try:
-            space.apply_file(ROOT / "manifests/responder")
+            space.responder()
             running.start()
             space.apply(plain("disk"), isolated("cut", "disk"))
             found = space.await_condition("cut", "Ready", within=20)

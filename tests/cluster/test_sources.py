@@ -20,7 +20,7 @@ import pytest
 
 from tests_support import upstream_crds
 from tests_support.alerting import INCIDENTS
-from tests_support.cluster import ROOT, Kubectl, Namespace, OperatorProcess
+from tests_support.cluster import Kubectl, Namespace, OperatorProcess
 from tests_support.waiting import eventually
 from tests_support.workloads import plain
 
@@ -105,7 +105,7 @@ def shop(kubectl: Kubectl) -> Iterator[Namespace]:
     kubectl("apply", "--server-side", *upstream_crds.flags("trivy"))
     kubectl("wait", "--for=condition=Established", "crd/vulnerabilityreports.aquasecurity.github.io", "--timeout=30s")
     made = Namespace.create(kubectl)
-    made.apply_file(ROOT / "manifests/responder")
+    made.responder()
     made.apply(
         runbook("stop"),
         runbook("secure", "CriticalVulnerabilities"),

@@ -173,7 +173,7 @@ def test_what_comes_while_the_api_server_is_down_is_refused_and_delivered_when_i
 ) -> None:
     lab, kubectl = own
     namespace = Namespace.create(kubectl)
-    namespace.apply_file(ROOT / "manifests/responder")
+    namespace.responder()
     namespace.apply(plain("web"), waiting(namespace))
     operator = receiver.operator(lab.kubeconfig, namespace.name)
     operator.start()

@@ -44,7 +44,7 @@ def enforcing(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
 @pytest.fixture
 def space(enforcing: Kubectl) -> Iterator[Namespace]:
     made = Namespace.create(enforcing)
-    made.apply_file(ROOT / "manifests/responder")
+    made.responder()
     made.apply(*web("1"))
     client, _ = web("1", replicas=1)
     client["metadata"]["name"] = "client"

@@ -22,7 +22,6 @@ from faults.world import World, differences, snapshot
 from tests_support.cluster import Kubectl, Namespace
 from tests_support.waiting import eventually
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 REQUESTED_AT = "incident-operator.dev/requested-at"
 UNASKED = "AwaitingApproval"
 """Where it is not held so far, a fault kept the blast radius from being known: a person would ask again."""
@@ -73,7 +72,7 @@ class Lane:
         self._made = Namespace.create(kubectl) if not namespace else None
         self.namespace = Namespace(namespace, kubectl) if namespace else self._made or Namespace("", kubectl)
         if self._made is not None:
-            self._made.apply_file(ROOT / "manifests/responder")
+            self._made.responder()
         self.api = Api(access, self.namespace.name)
         self.audit = AuditLog(audit)
         self.agent = f"faults-{name}-{self.namespace.name}"

@@ -13,8 +13,6 @@ from mutation.workloads import ALL
 from mutation.world import World, as_before, settled
 from tests_support.cluster import Kubectl, Namespace, OperatorProcess
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @dataclasses.dataclass
 class Stage:
@@ -37,7 +35,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def scene(kubectl: Kubectl, lab_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     namespace = Namespace.create(kubectl)
-    namespace.apply_file(ROOT / "manifests/responder")
+    namespace.responder()
     namespace.apply(*ALL)
     process = OperatorProcess(lab_kubeconfig, namespace.name, tmp_path_factory.mktemp("operator") / "operator.log")
     process.start()

@@ -27,7 +27,6 @@ from tests_support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).resolve().parents[2]
 BEFORE = 2
 AT_ONCE = 5
 """Histories that go on side by side, each with its operator and namespace: most of the time they only wait."""
@@ -159,7 +158,7 @@ class Soak:
 
 def _soak(kubectl: Kubectl, access: Access, folder: Path, number: int) -> Soak:
     namespace = Namespace.create(kubectl)
-    namespace.apply_file(ROOT / "manifests/responder")
+    namespace.responder()
     namespace.apply(*(workload(name, replicas=BEFORE) for name in WORKLOADS))
     proxy = FaultProxy(access, f"soak-{number}")
     proxy.start()

@@ -51,7 +51,7 @@ class House:
 def house(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """The operator as a ServiceAccount with the shipped ClusterRole; it says in its log all that it can."""
     folder, namespace = tmp_path_factory.mktemp("limited"), Namespace.create(kubectl)
-    namespace.apply_file(ROOT / "manifests/responder")
+    namespace.responder()
     meta = {"name": f"operator-of-{namespace.name}"}
     ref = {"apiGroup": RBAC, "kind": "ClusterRole", "name": meta["name"]}
     subject = {"kind": "ServiceAccount", "name": "operator", "namespace": namespace.name}

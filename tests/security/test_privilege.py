@@ -41,7 +41,7 @@ def asks(name: str, steps: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
 def place(kubectl: Kubectl) -> Iterator[Namespace]:
     """A namespace in which the admission policies are known to hold."""
     made = Namespace.create(kubectl)
-    made.apply_file(ROOT / "manifests/responder")
+    made.responder()
     probe = person(made, "probe", INCIDENTS)
     eventually(
         lambda: (

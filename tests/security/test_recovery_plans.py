@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from tests_support.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).resolve().parents[2]
 GROUP = "incident-operator.dev"
 PLANS = {"apiGroups": [GROUP], "resources": ["recoveryplans"], "verbs": ["get", "create", "update", "patch"]}
 SCALES = (may("patch", "deployments/scale", "apps"), may("patch", "statefulsets/scale", "apps"))
@@ -42,7 +40,7 @@ def outage(name: str) -> dict[str, Any]:
 def place(kubectl: Kubectl) -> Iterator[Namespace]:
     """A namespace in which the admission policies are known to hold."""
     made = Namespace.create(kubectl)
-    made.apply_file(ROOT / "manifests/responder")
+    made.responder()
     probe = person(made, "probe", PLANS)
     bad = plan("probe", {"name": "api", "workloads": [{"kind": "Deployment", "name": "a"}], "steps": UNDO})
     eventually(

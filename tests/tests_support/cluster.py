@@ -93,6 +93,13 @@ class Namespace:
         flag = "-k" if path.is_dir() and (path / "kustomization.yaml").exists() else "-f"
         self("apply", flag, str(path))
 
+    def responder(self) -> None:
+        """Apply the shipped ServiceAccount and its rights; return once the API server knows them: RBAC is cached."""
+        self.apply_file(ROOT / "manifests/responder")
+        who = f"--as=system:serviceaccount:{self.name}:incident-responder"
+        can = lambda: self.run("auth", "can-i", "list", "pods", who).returncode == 0  # noqa: E731
+        eventually(can, within=30, what=f"the rights of the responder in {self.name}")
+
     def get(self, kind: str, name: str) -> Any:
         done = self.run("get", kind, name, "-o", "json")
         return json.loads(done.stdout) if done.returncode == 0 else None

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from incident_operator.api.schema import Label, Model, Text, Word
+from incident_operator.api.steps import Release
 
-Release = Literal["OnResolve", "Manual", "Never"]
 Notes = Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=16)]
 Names = Annotated[list[Annotated[str, StringConstraints(max_length=400)]], Field(max_length=32)]
 

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from incident_operator.api.planned import Blast, LedgerTarget, Names, PlannedStep, Release
+from incident_operator.api.planned import Blast, LedgerTarget, Names, PlannedStep
 from incident_operator.api.schema import Instant, Json, Label, Model, ObjectName, Text, Word
+from incident_operator.api.steps import Release
 
 Facts = Annotated[dict[str, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=16)]
 Timers = Annotated[dict[str, Instant], Field(max_length=16)]

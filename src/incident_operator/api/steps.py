@@ -36,6 +36,7 @@ from incident_operator.api.schema import (
 )
 from incident_operator.api.targets import MOST_TARGETS, Target
 
+Release = Literal["OnResolve", "Manual", "Never"]
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 KINDS = {
     "rolloutUndo": WORKLOADS,
@@ -99,7 +100,7 @@ class BaseStep(Model):
     """What to do it to. Default: the targets of the Incident."""
     timeout: Duration = "10m"
     """How long the world may take to follow before the step has failed, between 1s and 24h."""
-    release: Literal["OnResolve", "Manual", "Never"] | None = None
+    release: Release | None = None
     """When what it did goes back: OnResolve, Manual (by spec.release or deletion), Never. Default: the action's."""
     expires_after: Duration | None = None
     """Put back what it did this long after it was done, like `4h`, whatever else. Default: the Incident's."""

@@ -15,7 +15,7 @@ from incident_operator.engine.settings import EngineSettings
 from incident_operator.engine.statuses import MESSAGE_MOST
 from incident_operator.faults import Fault, Waiting
 from incident_operator.planning.merging import is_overtaken
-from incident_operator.planning.plan import EntryState, PlannedStep
+from incident_operator.planning.plan import Entry, EntryState, PlannedStep
 from incident_operator.planning.record import OVER, Over, Record
 from incident_operator.planning.roles import TIER_FAILED, lost
 from incident_operator.planning.summary import containment
@@ -45,11 +45,7 @@ async def fail(case: Case, actions: Actions, metrics: Metrics, steps: Sequence[P
     name, on_failure = steps[0].name, steps[0].on_failure
     step = case.record.step(name)
     if on_failure == "Release":
-        try:
-            await releasing.release(case, actions, everything=True)
-        except Fault:
-            await case.save()
-            raise
+        await _put_back(case, actions, everything=True)
         step = dataclasses.replace(step, message=f"{step.message}; released: {releasing.told(case.record.entries)}")
     elif on_failure == "Rollback":
         tier = next((planned.tier for planned in case.record.plan if planned.name == name), "")
@@ -87,8 +83,8 @@ def _is_halted(case: Case, reason: str, message: str) -> bool:
     """Whether status says this very halt already and nobody has asked since: an expiry is tried again by itself."""
     status = case.incident.get("status") or {}
     is_seen = status.get("observedGeneration") == case.meta["generation"]
-    said = (each for each in status.get("conditions", ()) if each["type"] == "Stalled")
-    is_same = any((each["reason"], each.get("message", "")) == (reason, message[:MESSAGE_MOST]) for each in said)
+    said = {(each.reason, each.message) for each in case.record.conditions if each.type == "Stalled"}
+    is_same = (reason, message[:MESSAGE_MOST]) in said
     return is_seen and is_same and status.get("lastHandledRequest", "") == case.requested
 
 
@@ -111,14 +107,19 @@ async def close(
     # Whatever it had come to is over: were that kept, a fault below would leave it at rest with the release undone.
     case.change(outcome="", reason="", message="putting back what was done", retrying="", paused=False)
     case.change(generation=case.meta["generation"], handled_request=case.requested)
-    try:
-        await releasing.release(case, actions, everything=everything)
-    except Fault:
-        await case.save()
-        raise
+    await _put_back(case, actions, everything=everything)
     case.record = case.record.timed("mitigated", case.stamp).timed(outcome.lower(), case.stamp)
     case.note(outcome, _told(case, outcome), event=True)
     await conclude(case, metrics, outcome)
+
+
+async def _put_back(case: Case, actions: Actions, *, everything: bool, only: Sequence[Entry] | None = None) -> None:
+    """Put back what is due; what was is on record where the rest could not be."""
+    try:
+        await releasing.release(case, actions, everything=everything, only=only)
+    except Fault:
+        await case.save()
+        raise
 
 
 def _told(case: Case, outcome: Over) -> str:
@@ -143,11 +144,7 @@ async def expire(case: Case, actions: Actions, metrics: Metrics, *, may_end: boo
     due = case.record.expired(case.stamp)
     if not due:
         return False
-    try:
-        await releasing.release(case, actions, everything=True, only=due)
-    except Fault:
-        await case.save()
-        raise
+    await _put_back(case, actions, everything=True, only=due)
     if is_overtaken(case.record, due):
         case.change(plan_basis="")  # it would be refused: it is made anew from what is there now
     case.note("Expired", f"expired after its time: {releasing.told(tuple(case.record.of(due)))}", event=True)

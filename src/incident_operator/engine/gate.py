@@ -90,7 +90,9 @@ class Gate:
         # An earlier plan's writes that are in force are of this Incident, too; what went back is of none.
         entries = [entry for entry in record.entries if entry.state is EntryState.PLANNED or entry.state in LIVE]
         blasts = [each.change.blast for each in counted(entries) if each.change.blast is not None]
-        destructive = self._destructive(steps, entries)
+        planned = {step.name for step in steps}
+        mine = [entry for entry in entries if entry.step in planned]
+        destructive = self._destructive(steps, mine)
         targets = {*wishes.targets, *(target for step in wishes.steps for target in step.targets)}
         in_tiers = {step.name for step in steps if step.tier}
         touched_there = (entry.change.target for entry in record.entries if entry.step in in_tiers)
@@ -105,7 +107,7 @@ class Gate:
             severity=wishes.severity,
             type=wishes.type,
             actions=tuple(dict.fromkeys(step.action for step in steps)),
-            traits=self._traits(steps, entries, blasts) | ({"Destructive"} if destructive else set()),
+            traits=self._traits(steps, mine, blasts) | ({"Destructive"} if destructive else set()),
             destructive=destructive,
             touched=await touching.touched(case.hands, targets, written, closely=closely),
             blasts=blasts,
@@ -117,14 +119,14 @@ class Gate:
 
     def _destructive(self, steps: Sequence[PlannedStep], entries: Sequence[Entry]) -> frozenset[str]:
         """The actions of a plan that are destructive: by what they are, or by what they find."""
-        found = {entry.action for entry in _of(steps, entries) if "Destructive" in entry.change.traits}
+        found = {entry.action for entry in entries if "Destructive" in entry.change.traits}
         return frozenset(found | {step.action for step in steps if self._actions[step.action].destructive})
 
     def _traits(
         self, steps: Sequence[PlannedStep], entries: Sequence[Entry], blasts: Sequence[Blast]
     ) -> frozenset[str]:
         """What else a plan has, as policies call it."""
-        traits = {trait for entry in _of(steps, entries) for trait in entry.change.traits}
+        traits = {trait for entry in entries for trait in entry.change.traits}
         traits |= {"Irreversible"} if any(not self._actions[step.action].reversible for step in steps) else set()
         return frozenset(traits | ({"Unknown"} if any(blast.pods < 0 for blast in blasts) else set()))
 
@@ -184,12 +186,6 @@ class Gate:
         while rival is not None and not await self._claims.confirm(rival):
             rival = self._claims.look(uid, key, targets)
         return None if rival is None else _busy(rival)
-
-
-def _of(steps: Sequence[PlannedStep], entries: Sequence[Entry]) -> list[Entry]:
-    """Those of the entries that are of these steps."""
-    planned = {step.name for step in steps}
-    return [entry for entry in entries if entry.step in planned]
 
 
 def _key(case: Case) -> Key:

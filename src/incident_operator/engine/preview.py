@@ -77,8 +77,7 @@ class Preview:
 def _refuse_protected(plan: Plan, survey: Survey, namespace: str) -> None:
     for step in plan.steps:
         for change in step.changes:
-            pod = None if change.reach is None else marked(change.reach, survey)
-            if change.reach is not None and pod is not None:
+            if change.reach is not None and (pod := marked(change.reach, survey)) is not None:
                 what = f"could not {step.action} {change.reach.workload}: pod {namespace}/{pod.name} may go, and its"
                 raise guards.protected(what, pod.mark, f"pod/{pod.name} -n {namespace}")
 

@@ -17,6 +17,7 @@ from incident_operator.faults import Stalled
 from incident_operator.planning.blast import PodSeen, Survey
 from incident_operator.planning.plan import Manifest
 from incident_operator.planning.rights import Rule
+from incident_operator.planning.rollouts import is_ready
 from incident_operator.planning.selectors import is_finished, is_leaving, labels_of, workload_of
 
 CONSUMERS_SECONDS = 30.0
@@ -78,9 +79,7 @@ class Surveyor:
 
 
 def _seen(pod: Manifest) -> PodSeen:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-    return PodSeen(pod["metadata"]["name"], labels_of(pod), ready, workload_of(pod), guards.mark_of(pod))
+    return PodSeen(pod["metadata"]["name"], labels_of(pod), is_ready(pod), workload_of(pod), guards.mark_of(pod))
 
 
 def _budget(raw: Manifest) -> tuple[Mapping[str, Any], int]:

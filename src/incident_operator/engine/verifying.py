@@ -88,10 +88,12 @@ def window_left(case: Case, step: PlannedStep) -> timedelta | None:
     known = case.record.step(step.name).gates
     if not step.gates or any(gate.verdict is not Verdict.PASS for gate in known) or len(known) < len(step.gates):
         return None
-    begun = case.memory.windows
-    since = {gate: begun.get(f"{step.name}/{gate}", (case.now, case.now))[0] for gate in (g.name for g in step.gates)}
-    ends = [since[gate.name] + timedelta(seconds=gate.hold_seconds) for gate in step.gates]
-    return max(max(ends) - case.now, timedelta(milliseconds=50))
+    begun, now = case.memory.windows, case.now
+    ends = [
+        begun.get(f"{step.name}/{gate.name}", (now, now))[0] + timedelta(seconds=gate.hold_seconds)
+        for gate in step.gates
+    ]
+    return max(max(ends) - now, timedelta(milliseconds=50))
 
 
 def _slack(wish: CheckWish) -> timedelta:

@@ -23,12 +23,19 @@ from unit.actions.objects import SINCE, Object, pod, revision, stamp, workload
 SPACE = "shop"
 MERGE = "application/merge-patch+json"
 OURS = frozenset({"Incident", "IncidentLedger", "Event"})
+API, WEB = ("Deployment", "api"), ("Deployment", "web")
+FOUR_EYES: Object = {"approvals": [{"name": "four-eyes", "count": 1}]}
+"""A policy under which one other person agrees to every plan."""
 ISOLATE: Sequence[Object] = ({"name": "cut", "isolate": {}},)
 
 
 def scaled(replicas: int, **more: Any) -> list[Object]:
     """One step that scales."""
     return [{"name": "less", "scale": {"replicas": replicas}, **more}]
+
+
+TWO_STAGES = [*scaled(2), {"name": "cut", "isolate": {}, "targets": [{"kind": "Deployment", "name": "web"}]}]
+"""``api`` is scaled down, and then ``web`` is cut off."""
 
 
 def is_on_target(call: Call) -> bool:
@@ -104,14 +111,29 @@ class Shop:
 
     async def change(self, name: str, **spec: Any) -> None:
         """Change an Incident's spec."""
-        ref = Ref("Incident", name, SPACE, self.fake.at("Incident", name)["metadata"]["uid"])
-        await self.fake.send(Request("patch", ref, {"spec": spec}, MERGE))
+        await self.fake.send(Request("patch", self.ref(name), {"spec": spec}, MERGE))
 
-    async def ask_again(self, name: str) -> None:
-        """Have what stalled tried once more."""
-        uid = self.fake.at("Incident", name)["metadata"]["uid"]
-        body = {"metadata": {"annotations": {names.REQUESTED_AT: stamp(self.now)}}}
-        await self.fake.send(Request("patch", Ref("Incident", name, SPACE, uid), body, MERGE))
+    async def ask_again(self, name: str, *, wanted: bool = True) -> None:
+        """Have what stalled tried once more; or take the request away."""
+        body = {"metadata": {"annotations": {names.REQUESTED_AT: stamp(self.now) if wanted else None}}}
+        await self.fake.send(Request("patch", self.ref(name), body, MERGE))
+
+    async def delete(self, name: str) -> None:
+        """Delete an Incident; its finalizer holds it."""
+        await self.fake.send(Request("delete", self.ref(name)))
+
+    def ref(self, incident: str) -> Ref:
+        return Ref("Incident", incident, SPACE, self.fake.at("Incident", incident)["metadata"]["uid"])
+
+    def by_hand(self, name: str, replicas: int, *managers: str) -> None:
+        """Somebody scales a Deployment; with whom the API server keeps as the one who set it."""
+
+        def change(thing: Object) -> None:
+            thing["spec"]["replicas"] = replicas
+            fields = {"f:spec": {"f:replicas": {}}}
+            thing["metadata"]["managedFields"] = [{"manager": each, "fieldsV1": fields} for each in managers]
+
+        self.fake.edit("Deployment", SPACE, name, change)
 
     async def look(self, *incidents: str, times: int = 4) -> None:
         """So many looks at each of these, all at the same time."""

@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from incident_operator.faults import Waiting
-from incident_operator.planning.plan import Ref, Request
-from unit.engine.shop import Shop, is_on_target, scaled
-
-API, WEB = ("Deployment", "api"), ("Deployment", "web")
-FOUR_EYES: dict[str, Any] = {"approvals": [{"name": "four-eyes", "count": 1}]}
-TWO_STAGES = [*scaled(2), {"name": "cut", "isolate": {}, "targets": [{"kind": "Deployment", "name": "web"}]}]
+from unit.engine.shop import API, FOUR_EYES, TWO_STAGES, WEB, Shop, is_on_target, scaled
 
 
 async def done(shop: Shop, *, approved: bool = False, **more: Any) -> None:
@@ -80,8 +75,7 @@ async def test_what_is_in_force_goes_back_whatever_becomes_of_the_plan_after_it(
             await shop.look("load")
             shop.settle("api")
             shop.settle("web")
-    uid = shop.fake.at("Incident", "load")["metadata"]["uid"]
-    await shop.fake.send(Request("delete", Ref("Incident", "load", "shop", uid)))
+    await shop.delete("load")
     await shop.look("load")
     assert ("Incident", "shop", "load") not in shop.fake.objects
     assert (shop.replicas("api"), shop.replicas("web"), shop.there("NetworkPolicy")) == (3, 3, [])

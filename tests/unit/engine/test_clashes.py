@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unit.engine.shop import Shop, scaled
+from unit.engine.shop import API, Shop, scaled
 
-API = ("Deployment", "api")
 RESTART, UNDO = {"name": "restart", "rolloutRestart": {}}, {"name": "undo", "rolloutUndo": {}}
 FIVE = {"name": "five", "scale": {"replicas": 5}}
 

@@ -10,10 +10,7 @@ import pytest
 from incident_operator.api import names
 from incident_operator.engine.settings import EngineSettings, protecting_itself
 from unit.actions.objects import pod, workload
-from unit.engine.shop import ISOLATE, Shop, scaled
-
-API = ("Deployment", "api")
-FOUR_EYES: dict[str, Any] = {"approvals": [{"name": "four-eyes", "count": 1}]}
+from unit.engine.shop import API, FOUR_EYES, ISOLATE, TWO_STAGES, Shop, scaled
 
 
 async def test_a_storm_stops_at_its_number_however_many_come_at_the_same_time() -> None:
@@ -75,9 +72,6 @@ async def test_a_rejected_plan_stays_rejected_when_the_rejection_is_deleted_and_
     await shop.change("load", containment=scaled(2))
     await shop.look("load")
     assert shop.replicas("api") == 2, "another plan is another question"
-
-
-TWO_STAGES = [*scaled(2), {"name": "cut", "isolate": {}, "targets": [{"kind": "Deployment", "name": "web"}]}]
 
 
 async def test_an_approval_is_counted_again_before_each_stage_where_a_policy_asks_for_more_since() -> None:

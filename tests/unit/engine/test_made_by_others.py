@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from incident_operator.cluster.fake import Call
 from incident_operator.faults import Waiting
-from unit.engine.shop import SPACE, Shop, is_on_target, scaled
+from unit.engine.shop import Shop, is_on_target, scaled
 
 
 def with_incident(replicas: int = 0) -> Shop:
@@ -15,17 +14,6 @@ def with_incident(replicas: int = 0) -> Shop:
     shop.deployment("api", 3)
     shop.incident("i", ("Deployment", "api"), containment=scaled(replicas))
     return shop
-
-
-def scale(shop: Shop, replicas: int, *managers: str) -> None:
-    """By hand; with whom the API server keeps as the one who set it."""
-
-    def change(thing: Any) -> None:
-        thing["spec"]["replicas"] = replicas
-        fields = {"f:spec": {"f:replicas": {}}}
-        thing["metadata"]["managedFields"] = [{"manager": each, "fieldsV1": fields} for each in managers]
-
-    shop.fake.edit("Deployment", SPACE, "api", change)
 
 
 async def died_before_it_was_sent(shop: Shop) -> None:
@@ -66,7 +54,7 @@ async def test_made_in_the_moment_before_our_first_try_it_is_theirs() -> None:
     def race(call: Call) -> None:
         if is_on_target(call) and call.when == "before":
             shop.fake.on_call()
-            scale(shop, 0)
+            shop.by_hand("api", 0)
 
     shop.fake.on_call(race)
     assert await in_the_end(shop) == ("Skipped", 0)
@@ -75,14 +63,14 @@ async def test_made_in_the_moment_before_our_first_try_it_is_theirs() -> None:
 async def test_made_while_no_process_was_there_it_is_theirs_where_the_api_server_knows() -> None:
     shop = with_incident(5)
     await died_before_it_was_sent(shop)
-    scale(shop, 5, "kubectl-edit")
+    shop.by_hand("api", 5, "kubectl-edit")
     assert await in_the_end(shop) == ("Skipped", 5)
 
 
 async def test_made_by_a_process_that_died_it_is_ours_and_goes_back() -> None:
     shop = with_incident(5)
     await died_before_it_was_sent(shop)
-    scale(shop, 5, "incident-operator")
+    shop.by_hand("api", 5, "incident-operator")
     assert await in_the_end(shop) == ("Done", 3)
 
 
@@ -90,7 +78,7 @@ async def test_where_nobody_is_kept_it_is_taken_for_ours() -> None:
     """After ``kubectl scale --replicas=0`` the API server keeps nobody, nor does it after our own."""
     shop = with_incident()
     await died_before_it_was_sent(shop)
-    scale(shop, 0)
+    shop.by_hand("api", 0)
     assert await in_the_end(shop) == ("Done", 3)
 
 

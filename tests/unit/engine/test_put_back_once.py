@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
-from incident_operator.api import names
 from incident_operator.cluster.fake import Call
 from incident_operator.faults import Conflict, Stalled, Waiting
-from incident_operator.planning.plan import Ref, Request
-from unit.engine.shop import MERGE, SPACE, Shop, is_on_target, scaled
+from unit.engine.shop import API, SPACE, WEB, Shop, is_on_target, scaled
 
-API, WEB = ("Deployment", "api"), ("Deployment", "web")
 REFUSED = Stalled("Forbidden", "no rights any more")
 UP = {"name": "up", "rollout": {}}
 
@@ -110,15 +107,10 @@ async def test_an_expiry_that_was_refused_half_way_is_gone_on_with_and_nothing_i
     assert (writes(shop, "api"), writes(shop, "web")) == ([1, 3], [1, 3])
 
 
-async def delete(shop: Shop) -> None:
-    uid = shop.fake.at("Incident", "i")["metadata"]["uid"]
-    await shop.fake.send(Request("delete", Ref("Incident", "i", SPACE, uid)))
-
-
 async def test_of_a_deleted_incident_all_goes_back_but_for_what_cannot() -> None:
     shop = shop_of_two()
     await looked(shop)
-    await delete(shop)
+    await shop.delete("i")
     refuse(shop, "web")
     await looked(shop)
     assert shop.replicas("api") == 1, "in its order, while there is time"
@@ -133,7 +125,7 @@ async def test_of_a_deleted_incident_all_goes_back_but_for_what_cannot() -> None
 async def test_a_deletion_of_long_ago_is_not_given_up_for_what_passes_by_itself() -> None:
     shop = shop_of_two()
     await looked(shop)
-    await delete(shop)
+    await shop.delete("i")
     shop.now += timedelta(hours=1)
     shop.restart()
     refuse(shop, "web", Waiting("TooManyRequests", "come again"))
@@ -196,13 +188,7 @@ async def test_what_somebody_else_made_as_it_was_intended_is_theirs_at_the_end_t
     refuse(shop, "api", Waiting("Timeout", "not even sent"))
     await shop.look("i", times=1)
     shop.fake.on_call()
-
-    def by_hand(thing: Any) -> None:
-        thing["spec"]["replicas"] = 1
-        fields = {"f:spec": {"f:replicas": {}}}
-        thing["metadata"]["managedFields"] = [{"manager": "kubectl-edit", "fieldsV1": fields}]
-
-    shop.fake.edit("Deployment", SPACE, "api", by_hand)
+    shop.by_hand("api", 1, "kubectl-edit")
     await shop.change("i", cancel=True)
     await looked(shop)
     assert (shop.ready("i")[0], shop.replicas("api"), shop.replicas("web")) == ("Cancelled", 1, 3)
@@ -289,9 +275,7 @@ async def test_taking_the_request_away_asks_for_nothing() -> None:
     assert shop.ready("i")[0] == "Forbidden"
     stamp, before = shop.status("i")["lastHandledRequest"], len(shop.fake.journal)
     shop.fake.on_call()
-    uid = shop.fake.at("Incident", "i")["metadata"]["uid"]
-    body = {"metadata": {"annotations": {names.REQUESTED_AT: None}}}
-    await shop.fake.send(Request("patch", Ref("Incident", "i", SPACE, uid), body, MERGE))
+    await shop.ask_again("i", wanted=False)
     await looked(shop)
     assert len(shop.fake.journal) == before + 1
     assert (shop.replicas("web"), shop.status("i")["lastHandledRequest"]) == (3, stamp)

@@ -26,9 +26,14 @@ def ready_reason(found: Any) -> str:
 
 
 def is_true(found: Any, kind: str) -> bool:
-    """Whether an Incident has a condition of this type that is true."""
+    """Whether an object has a condition of this type that is true."""
     conditions = ((found or {}).get("status") or {}).get("conditions") or ()
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+
+def is_ready(pod: Any) -> bool:
+    """Whether a pod is ready."""
+    return is_true(pod, "Ready")
 
 
 def is_stalled(found: Any) -> bool:
@@ -85,6 +90,22 @@ def _rolled_out(api: Api, run: str, within: float = 60) -> None:
         return is_seen and counts == [wanted] * 3
 
     eventually(look, within=within, what=f"the rollout of {run}", every=LOOK)
+    _pods_listed(api, run)
+
+
+def _pods_listed(api: Api, run: str) -> None:
+    """Wait until the API server's watch cache has just the pods that there are, and that they are ready.
+
+    A controller may have seen a pod ready, and said so, before the cache from which the operator's lists come has it.
+    """
+
+    def look() -> bool:
+        ours = f"labelSelector=app={run}"
+        there = {pod["metadata"]["name"]: pod for pod in api.list("pods", query=ours)}
+        cached = {pod["metadata"]["name"]: pod for pod in api.list("pods", query=f"{ours}&resourceVersion=0")}
+        return there == cached and all(is_ready(pod) for pod in there.values())
+
+    eventually(look, within=20, what=f"pods of {run} in the watch cache", every=LOOK)
 
 
 def controllers_follow(api: Api) -> None:
@@ -186,11 +207,8 @@ class DeleteWhileHeld(Scenario):
         kind = {"apiVersion": "v1", "kind": "Pod"}
         api.create("pods", {**kind, "metadata": {"name": run, **pod["metadata"]}, "spec": pod["spec"]})
 
-        def look() -> bool:
-            conditions = (api.get("pods", run).get("status") or {}).get("conditions") or ()
-            return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-        eventually(look, within=30, what=f"pod {run} to be ready", every=LOOK)
+        eventually(lambda: is_ready(api.get("pods", run)), within=30, what=f"pod {run} to be ready", every=LOOK)
+        _pods_listed(api, run)
 
     def spec(self, run: str) -> dict[str, Any]:
         targets = [{"kind": "Pod", "name": run}]

@@ -1,5 +1,7 @@
 """Runs the tests in two halves at once, each with a cluster of its own: those on real pods wait most of the time.
 
+Of everything, nightly, the fault matrix takes longer than all the rest, and is a half by itself.
+
 ``python side_by_side.py [pytest's options]``. What the first half says goes to a file, and is printed when both are
 over; the last line counts both. Ends with 0 if both halves did.
 """
@@ -18,6 +20,7 @@ from incident_operator.lab.build import kwok_program
 ROOT = Path(__file__).resolve().parent.parent.parent
 WAITING = ("tests/e2e", "tests/unit", "tests/golden", "tests/http")
 """The half that is kept for later: on real pods, and then what needs no cluster at all."""
+MATRIX = "tests/faults"
 KEPT = ROOT / "build/tests-on-real-pods.txt"
 COUNTED = re.compile(r"(\d+) (passed|failed|skipped|error|xfailed|xpassed)")
 SUMMARY = re.compile(r"^=+ .*\b\d+ (?:passed|failed|skipped|error|deselected).* in [\d.]+s.*=+$", re.MULTILINE)
@@ -27,12 +30,16 @@ def main(options: list[str]) -> int:
     """Run both halves to their ends."""
     folders = {each.relative_to(ROOT).parts[1] for each in (ROOT / "tests").rglob("test_*.py")}
     others = [f"tests/{each}" for each in sorted(folders) if f"tests/{each}" not in WAITING]
+    kept_back = list(WAITING)
+    if "-m" not in options:
+        kept_back += [each for each in others if each != MATRIX]
+        others = [MATRIX]
     build()
     KEPT.parent.mkdir(exist_ok=True)
-    print(f"two halves at once; {' '.join(WAITING)}: see {KEPT.relative_to(ROOT)}", flush=True)
+    print(f"two halves at once; {' '.join(kept_back)}: see {KEPT.relative_to(ROOT)}", flush=True)
     with KEPT.open("w") as kept:
         waiting = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options, *WAITING], cwd=ROOT, stdout=kept, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "pytest", *options, *kept_back], cwd=ROOT, stdout=kept, stderr=subprocess.STDOUT
         )
         shown: list[str] = []
         with subprocess.Popen(

@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from incident_operator.api import names
 from incident_operator.cluster.fake import Call, FakeCluster, Write
 from incident_operator.faults import Stalled
-from incident_operator.planning.plan import Manifest, canonical
+from incident_operator.planning.plan import Manifest, Request, canonical
 from unit.actions.objects import Object, pod, revision, workload
 from unit.engine.shop import OURS
 
 NAMESPACE, INCIDENT = "shop", "api-5xx"
 ADDRESS = ("10.1.2.3", 8080)
-Touched = list[tuple[str, str]]
-"""Kinds and names of what somebody else wrote to."""
 LIVE = ("Intended", "Done")
 LOWER, UPPER = "gates-database", "start-api"
 """The step that looks at the lower tier, and the one that starts the upper one after it."""
@@ -51,9 +49,6 @@ class Clock:
 
     def move(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-
-
-Somebody = Callable[[FakeCluster, Clock], Touched]
 
 
 def world(clock: Clock, spec: Mapping[str, Any], *, autoscaled: bool) -> FakeCluster:
@@ -124,6 +119,7 @@ class Line:
     request: str
     since: str
     message: str
+    expires: str
 
 
 def ledger(fake: FakeCluster) -> list[Line]:
@@ -137,6 +133,7 @@ def ledger(fake: FakeCluster) -> list[Line]:
             _request(fake, raw),
             raw.get("intendedAt", ""),
             raw.get("message", ""),
+            raw.get("expiresAt", ""),
         )
         for raw in status_of(fake).get("ledger", ())
     ]
@@ -167,105 +164,10 @@ def field(kind: str, thing: Manifest | None) -> Any:
             return thing["metadata"]["uid"]
 
 
-def scales(replicas: int) -> Somebody:
-    def act(fake: FakeCluster, _: Clock) -> Touched:
-        fake.edit("Deployment", NAMESPACE, "api", lambda thing: thing["spec"].update(replicas=replicas))
-        return [("Deployment", "api")]
-
-    return act
-
-
-def deploys(name: str) -> Somebody:
-    """Another template, of which nobody knows anything."""
-
-    def act(fake: FakeCluster, clock: Clock) -> Touched:
-        image = f"registry/{name}:{clock.now:%H%M%S}"
-        fake.edit(
-            "Deployment",
-            NAMESPACE,
-            name,
-            lambda thing: thing["spec"]["template"]["spec"]["containers"][0].update(image=image),
-        )
-        return [("Deployment", name)]
-
-    return act
-
-
-def replaces(name: str) -> Somebody:
-    """Another object under the same name."""
-
-    def act(fake: FakeCluster, clock: Clock) -> Touched:
-        there = fake.objects["Deployment", NAMESPACE, name]
-        fake.put({**there, "metadata": {**there["metadata"], "uid": f"{name}-{clock.now:%H%M%S}"}})
-        return [("Deployment", name)]
-
-    return act
-
-
-def readies(*, ready: bool) -> Somebody:
-    """Probes of the lower tier that flap: nobody's write to anything that an Incident holds."""
-
-    def act(fake: FakeCluster, _: Clock) -> Touched:
-        condition = [{"type": "Ready", "status": str(ready)}]
-        for key in [key for key in fake.objects if key[0] == "Pod" and key[2].startswith("web-")]:
-            fake.edit(*key, lambda thing: thing["status"].update(conditions=condition))
-        return []
-
-    return act
-
-
-def suspends(*, suspended: bool) -> Somebody:
-    def act(fake: FakeCluster, _: Clock) -> Touched:
-        fake.edit("CronJob", NAMESPACE, "nightly", lambda thing: thing["spec"].update(suspend=suspended))
-        return [("CronJob", "nightly")]
-
-    return act
-
-
-def moves_bounds(most: int) -> Somebody:
-    def act(fake: FakeCluster, _: Clock) -> Touched:
-        key = ("HorizontalPodAutoscaler", NAMESPACE, "api")
-        if key not in fake.objects:
-            return []
-        fake.edit(*key, lambda thing: thing["spec"].update(minReplicas=2, maxReplicas=most))
-        return [("HorizontalPodAutoscaler", "api")]
-
-    return act
-
-
-def lifts_policies(fake: FakeCluster, _: Clock) -> Touched:
-    found = [key for key in fake.objects if key[0] == "NetworkPolicy"]
-    for key in found:
-        fake.take(*key)
-    return [(key[0], key[2]) for key in found]
-
-
-def opens_policies(fake: FakeCluster, _: Clock) -> Touched:
-    found = [key for key in fake.objects if key[0] == "NetworkPolicy"]
-    for key in found:
-        fake.edit(*key, lambda thing: thing["spec"].update(ingress=[{}]))
-    return [(key[0], key[2]) for key in found]
-
-
-def deletes_the_pod(fake: FakeCluster, _: Clock) -> Touched:
-    if ("Pod", NAMESPACE, "api-0") in fake.objects:
-        fake.take("Pod", NAMESPACE, "api-0")
-    return []
-
-
-SOMEBODY: list[Somebody] = [
-    *map(scales, (0, 3, 4, 6)),
-    *map(deploys, ("api", "web")),
-    *map(replaces, ("api", "web")),
-    *map(moves_bounds, (9, 12)),
-    readies(ready=False),
-    readies(ready=True),
-    suspends(suspended=False),
-    suspends(suspended=True),
-    lifts_policies,
-    opens_policies,
-    deletes_the_pod,
-]
+def _set_by(request: Request) -> list[str]:
+    """The fields that a JSON patch sets."""
+    body = request.body if isinstance(request.body, list) else []
+    return [each["path"] for each in body if each["op"] != "test"]
 
 
 class Witness:
@@ -279,11 +181,18 @@ class Witness:
         """Objects as they were before we touched them."""
         self.undecided: dict[tuple[str, str], Manifest | None] = {}
         """Objects as they were planned for, where somebody wrote while our own write may have been made or not."""
+        self.last: list[Line] = []
+        """The ledger as it was when it was last seen."""
+        self._set: dict[tuple[Any, ...], list[str]] = {}
+        """The fields that an effect set."""
+        self.theirs: set[tuple[str, str]] = set()
+        """What somebody else wrote to, and a deletion may have to leave to them."""
         self._intents: dict[int, Line] = {}
         self._read = 0
 
     def see(self, call: Call) -> None:
         """Before a write: is it on record as an intent, or does it put back what is?"""
+        self.last = ledger(self.fake) if incident_of(self.fake) is not None else self.last
         if call.when != "before" or not call.is_write or call.ref.kind in OURS:
             return
         if not call.who.service_account:
@@ -293,6 +202,9 @@ class Witness:
         intent = next((line for line in lines if line.state == "Intended" and line.request == sent), None)
         if intent is None and not any(line.state in LIVE and line.target == target for line in lines):
             self.wrong.append(f"no intent on record for {call.request}: {lines}")
+        is_ending = self._unwanted() not in ([], ["suspend"])
+        if is_ending and any(line.state == "Done" and line.target == target for line in lines):
+            return  # what another step did goes back, and that may be the very write that a later one intended
         if intent is not None:
             self._intents[call.number] = intent
             self._is_wanted(call)
@@ -308,14 +220,19 @@ class Witness:
         if not pods or unready:
             self.wrong.append(f"{LOWER} passed, with {len(pods)} pods of which {unready} were not ready")
 
+    def _unwanted(self) -> list[str]:
+        """Why nothing is to be done any more; empty: it may be."""
+        incident = incident_of(self.fake)
+        if incident is None or incident["metadata"].get("deletionTimestamp"):
+            return ["it is deleted"]
+        return [word for word in ("suspend", "cancel", "release") if incident["spec"].get(word)]
+
     def _is_wanted(self, call: Call) -> None:
         incident = incident_of(self.fake)
-        spec = incident["spec"] if incident else {}
-        unwanted = [word for word in ("suspend", "cancel", "release") if spec.get(word)]
         if incident is not None and names.FINALIZER not in incident["metadata"].get("finalizers", ()):
             self.wrong.append(f"nothing would put back {call.request}: there is no finalizer")
-        if incident is None or incident["metadata"].get("deletionTimestamp") or unwanted:
-            self.wrong.append(f"nobody wants {call.request} any more: {unwanted or incident}")
+        if self._unwanted():
+            self.wrong.append(f"nobody wants {call.request} any more: {self._unwanted()}")
 
     def writes(self) -> list[Write]:
         """What was written since the last time, and not to our own objects; each intent may have one effect."""
@@ -327,12 +244,23 @@ class Witness:
                 continue
             ref = write.request.ref
             self.first.setdefault((ref.kind, ref.name), write.before)
+            self._undone(write.request, intent)
             if intent is None or self._is_moved_by_autoscaler((ref.kind, ref.name)):
                 continue
             self.effects[intent.target, intent.id, intent.since] += 1
+            self._set[intent.target, intent.id, intent.since] = _set_by(write.request)
             if self.effects[intent.target, intent.id, intent.since] > 1:
                 self.wrong.append(f"the second effect of {intent}")
         return found
+
+    def _undone(self, request: Request, intent: Line | None) -> None:
+        """What another step's write takes back may be made again after it: the plan has them in this order."""
+        for key in [key for key in self.effects if intent is not None and key[0] == intent.target]:
+            is_another = intent is not None and key[1] != intent.id
+            if is_another and any(
+                inner.startswith(f"{outer}/") for outer in _set_by(request) for inner in self._set[key]
+            ):
+                del self.effects[key]
 
     def foreign(self, target: tuple[str, str], before: Manifest | None) -> None:
         """Somebody else wrote to this object: what they chose is what counts from now on, unless we hold it.
@@ -341,6 +269,7 @@ class Witness:
         put back to what it was may be written again, and what they set to what was intended may be taken for our own
         write: after a crash nobody can tell whether it was made. What was planned for may come back then, or theirs.
         """
+        self.theirs.add(target)
         for key in [key for key in self.effects if key[0] == target]:
             del self.effects[key]
         states = {line.state for line in ledger(self.fake) if line.target == target}
@@ -359,6 +288,28 @@ class Witness:
         new = [line for line in ledger(self.fake) if line.state == "Intended" and before.get(line.id) != line]
         if new and spec["mode"] != "Enforce":
             self.wrong.append(f"intended in mode {spec['mode']}: {new}")
+
+    def on_record(self) -> None:
+        """What was changed, and is not back, is in the ledger as what is in force."""
+        held = {line.target for line in ledger(self.fake) if line.state in LIVE}
+        for target in self._changed() - held:
+            self.wrong.append(f"{target} is off the record, and not back")
+
+    def nothing_left(self) -> None:
+        """The Incident is gone: what was changed is back, was reported as not to be put back, or was to stay."""
+        stays = self.theirs | {line.target for line in self.last if line.release == "Never" or line.state not in LIVE}
+        assert not self._changed() - stays, f"left behind: {self._changed() - stays}"
+
+    def _changed(self) -> set[tuple[str, str]]:
+        """Objects that are not as they were before we touched them."""
+        found = set()
+        for target, first in self.first.items():
+            now = self.fake.objects.get((target[0], NAMESPACE, target[1]))
+            either = [field(target[0], each) for each in (first, self.undecided.get(target) or first)]
+            is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
+            if not is_gone and field(target[0], now) not in either and not self._is_moved_by_autoscaler(target):
+                found.add(target)
+        return found
 
     def released(self, before: Mapping[tuple[str, str], Line]) -> None:
         """Each entry that became Released left its target as it was before we touched it, or gone."""

@@ -39,7 +39,6 @@ from unit.planning.machine_world import (
     LOWER,
     NAMESPACE,
     OVER,
-    SOMEBODY,
     Clock,
     Witness,
     conditions_of,
@@ -50,6 +49,7 @@ from unit.planning.machine_world import (
     status_of,
     world,
 )
+from unit.planning.somebody import SOMEBODY
 
 KEY = Key(NAMESPACE, INCIDENT)
 METRICS = Metrics()
@@ -131,6 +131,7 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def begin(self, steps: list[Any], more: list[Any], checks: list[Any], recovery: Any, autoscaled: bool) -> None:
         spec = {"title": "t", "type": "Outage", "severity": "SEV-2", "mode": "Enforce", "verification": checks}
+        spec["reportedBy"] = "bob"
         spec["targets"] = [{"kind": "Deployment", "name": "api"}]
         spec["containment"] = [{**each, **policy} for each, policy in zip(steps, more, strict=False)]
         spec |= {"recovery": recovery} if recovery else {}
@@ -189,17 +190,20 @@ class EngineMachine(RuleBasedStateMachine):
         if incident is None or incident["metadata"].get("deletionTimestamp"):
             return  # what stayed until a person says so goes back now
         assert not writes, f"a finished Incident still writes: {writes}"
-        if self.last_generation == incident["metadata"]["generation"]:
+        asked = (incident["metadata"].get("annotations") or {}).get(names.REQUESTED_AT, "")
+        if self.last_known == (incident["metadata"]["generation"], asked):
             assert incident["metadata"]["resourceVersion"] == version, "a finished Incident was written to again"
 
-    last_generation = 0
+    last_known: tuple[int, str] | None = None
+    """The generation and the request of the Incident that its status answered before the last look."""
 
     @rule(times=st.integers(1, 4), follows=st.booleans())
     def look(self, times: int, follows: bool) -> None:
         for _ in range(times):
             if follows:
                 follow(self.fake)
-            self.last_generation = status_of(self.fake).get("observedGeneration", -1)
+            status = status_of(self.fake)
+            self.last_known = (status.get("observedGeneration", -1), status.get("lastHandledRequest", ""))
             self.run()
 
     @rule(nth=NTH, when=WHEN, at=CALLS)
@@ -210,7 +214,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.is_dead = True
             raise DeadError
 
-        self.last_generation = -1
+        self.last_known = None
         self.run(_at(nth, when, at, die))
         self.is_dead = False
         self.restart()
@@ -218,7 +222,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(nth=NTH, when=WHEN, at=CALLS, remembers=st.booleans())
     def cancelled(self, nth: int, when: str, at: str, remembers: bool) -> None:
         """The look is cancelled at a call, as when the office is lost; the same process may look again later."""
-        self.last_generation = -1
+        self.last_known = None
         self.run(_at(nth, when, at, lambda: self.task.cancel() and None))
         if not remembers:
             self.restart()
@@ -230,7 +234,7 @@ class EngineMachine(RuleBasedStateMachine):
         def fail() -> None:
             raise fault if when == "before" else Waiting("ApiUnreachable", "no answer")
 
-        self.last_generation = -1
+        self.last_known = None
         self.run(_at(nth, when, at, fail))
 
     @rule(who=st.sampled_from(SOMEBODY))
@@ -325,7 +329,7 @@ class EngineMachine(RuleBasedStateMachine):
             if incident_of(self.fake) is not None:
                 self.deleted()
             for _ in range(12):
-                self.last_generation = -1
+                self.last_known = None
                 self.run()
                 self.clock.move(60)
             self.nothing_is_wrong_with_any_write()

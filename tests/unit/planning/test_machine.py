@@ -63,7 +63,7 @@ def step(name: str, action: str, params: dict[str, Any], kind: str = "Deployment
     return {"name": name, action: params, "targets": [{"kind": kind, "name": target}], "timeout": "60s"}
 
 
-POLICY = st.fixed_dictionaries(
+TERMS = st.fixed_dictionaries(
     {},
     optional={
         "release": st.sampled_from(["OnResolve", "Manual", "Never"]),
@@ -124,7 +124,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @initialize(
         steps=STEPS,
-        more=st.lists(POLICY, min_size=3, max_size=3),
+        more=st.lists(TERMS, min_size=3, max_size=3),
         checks=VERIFICATION,
         recovery=RECOVERY,
         autoscaled=st.booleans(),
@@ -344,7 +344,8 @@ FEW = settings(
 
 class TestEngine(EngineMachine.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(FEW, derandomize=True, database=None)
-    """The same ones each time, so that a change is what makes it fail; the long one looks elsewhere each night."""
+    """The same ones each time, as long as the code that is loaded is the same (Hypothesis draws its constants, too), so
+    that a change is what makes it fail; the long one looks elsewhere each night."""
 
 
 @pytest.mark.slow

@@ -79,17 +79,25 @@ def _deployment(run: str, *, replicas: int = 1, version: str = "1") -> dict[str,
     return made
 
 
+def _is_rolled_out(found: Any) -> bool:
+    """Whether the controllers have done what a Deployment asks for."""
+    status, wanted = found.get("status") or {}, found["spec"]["replicas"]
+    is_seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+    counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+    return is_seen and counts == [wanted] * 3
+
+
+def is_followed(api: Api) -> bool:
+    """Whether the controllers have done what all Deployments of a namespace ask for."""
+    return all(_is_rolled_out(each) for each in api.list("deployments"))
+
+
 def _rolled_out(api: Api, run: str, within: float = 60) -> None:
     """Wait until a Deployment's rollout is finished."""
 
-    def look() -> bool:
-        found = api.get("deployments", run)
-        status, wanted = found.get("status") or {}, found["spec"]["replicas"]
-        is_seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
-        counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
-        return is_seen and counts == [wanted] * 3
-
-    eventually(look, within=within, what=f"the rollout of {run}", every=LOOK)
+    eventually(
+        lambda: _is_rolled_out(api.get("deployments", run)), within=within, what=f"the rollout of {run}", every=LOOK
+    )
     _pods_listed(api, run)
 
 

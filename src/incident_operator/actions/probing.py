@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from incident_operator.cluster.port import Reader
+from incident_operator.planning.containers import containers_of, statuses_of
 from incident_operator.planning.plan import Json, Manifest, Settlement, failed, pending, settled
 from incident_operator.planning.rollouts import is_ready
 
@@ -46,7 +47,7 @@ async def first(reader: Reader, pods: Iterable[Manifest]) -> Json:
 
 def _port(pod: Manifest) -> tuple[str, int] | None:
     """The first TCP port that a container declares."""
-    for container in pod["spec"].get("containers") or ():
+    for container in containers_of(pod["spec"]):
         for each in container.get("ports") or ():
             if each.get("protocol", "TCP") == "TCP":
                 return container["name"], each["containerPort"]
@@ -86,5 +87,4 @@ def unverified(why: str) -> Settlement:
 
 def _runs(pod: Manifest, container: str) -> bool:
     """Whether a container runs: one that crashed does not answer, isolated or not."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    return any(each["name"] == container and "running" in (each.get("state") or {}) for each in statuses)
+    return any(each["name"] == container and "running" in (each.get("state") or {}) for each in statuses_of(pod))

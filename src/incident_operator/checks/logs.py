@@ -16,6 +16,7 @@ from incident_operator.api.schema import parse_duration
 from incident_operator.checks.seeing import unknown, unseen
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Fault
+from incident_operator.planning.containers import containers_of, statuses_of
 from incident_operator.planning.plan import Finding, Manifest, Ref, Verdict
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.rollouts import parsed
@@ -99,7 +100,7 @@ class Logs:
                 *(
                     _counted(reader, namespace, pod, each["name"], bound, texts, turns)
                     for pod in found.values()
-                    for each in pod["spec"]["containers"]
+                    for each in containers_of(pod["spec"])
                 )
             )
         except ValueError as error:
@@ -148,8 +149,7 @@ async def _counted(
 
 def _status_of(pod: Manifest, container: str) -> Manifest:
     """What a pod tells of one of its containers."""
-    statuses: Sequence[Manifest] = (pod.get("status") or {}).get("containerStatuses") or ()
-    return next((each for each in statuses if each["name"] == container), {})
+    return next((each for each in statuses_of(pod) if each["name"] == container), {})
 
 
 def has_ended(status: Manifest, since: datetime) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from incident_operator.checks.seeing import overall, unknown, unseen
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Fault
+from incident_operator.planning.containers import statuses_of
 from incident_operator.planning.plan import Finding, Manifest, Ref, Verdict
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.rollouts import is_ready, parsed, replicas_of, troubles
@@ -136,7 +137,7 @@ def _judge(pods: Sequence[Manifest], enough: int, counted: int, now: datetime) -
 
 def just_restarted(pod: Manifest, now: datetime) -> bool:
     """Whether a container of the pod was restarted within the last half minute."""
-    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+    for each in statuses_of(pod):
         started = parsed(((each.get("state") or {}).get("running") or {}).get("startedAt"))
         if each.get("restartCount") and (started is None or now - started < STEADY):
             return True

@@ -14,6 +14,7 @@ from incident_operator.api.schema import parse_duration
 from incident_operator.checks.seeing import unknown, unseen
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Fault
+from incident_operator.planning.containers import containers_of
 from incident_operator.planning.plan import Finding, Manifest, Ref, Verdict
 from incident_operator.planning.rights import Rule
 from incident_operator.planning.rollouts import is_ready
@@ -91,7 +92,7 @@ def _ends(service: Manifest, port: str, pods: Sequence[Manifest]) -> list[tuple[
 
 def _named(pod: Manifest, name: str) -> int | None:
     """The container port of a pod with this name."""
-    for container in pod["spec"].get("containers") or ():
+    for container in containers_of(pod["spec"]):
         for each in container.get("ports") or ():
             if each.get("name") == name:
                 return int(each["containerPort"])

@@ -103,12 +103,15 @@ def _missed_deadline(status: Mapping[str, Any], begun: datetime | None) -> Progr
 def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Progress:
     wanted, partition = replicas_of(spec), partition_of(spec)
     ready, updated = (status.get(key) or 0 for key in ("readyReplicas", "updatedReplicas"))
-    due = max(wanted - partition, 0)
+    # Back on the revision that the first pods never left, all of them are to be of it, and all such count as new.
+    current = status.get("currentRevision")
+    is_back = bool(current) and current == status.get("updateRevision")
+    due = wanted if is_back else max(wanted - partition, 0)
     if updated < due:
         return going(f"{updated} of {due} pods are new")
     if ready < wanted:
         return going(f"{ready} of {wanted} pods are ready")
-    if partition:
+    if partition and not is_back:
         return Progress(
             "Done", f"{due} of {wanted} pods are new, partition {partition} keeps the others; all are ready"
         )

@@ -93,6 +93,8 @@ ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
         pytest.param(PARTITION, {"updatedReplicas": 1, "currentRevision": "db-h2"}, "Done", id="partition-done"),
         pytest.param(PARTITION, {"updatedReplicas": 0}, "Going", id="partition-updating"),
         pytest.param(PARTITION, {"updatedReplicas": 1, "readyReplicas": 2}, "Going", id="partition-not-ready"),
+        pytest.param(PARTITION, {"updatedReplicas": 2}, "Going", id="partition-back-with-one-still-new"),
+        pytest.param(PARTITION, {}, "Done", id="partition-back"),
         pytest.param(ON_DELETE, {"updatedReplicas": 1}, "Going", id="on-delete-waits-for-a-person"),
         pytest.param(ON_DELETE, {"currentRevision": "db-h2"}, "Done", id="on-delete-done"),
     ],

@@ -173,10 +173,23 @@ def _set(old: int, new: int) -> list[dict[str, Any]]:
     return swap("/spec/replicas", there, new)
 
 
-def _refuse_losing_volumes(workload: Manifest, wanted: int) -> None:
-    """Scaling down must not delete data (StatefulSet documentation, "PersistentVolumeClaim retention")."""
+def _loses_volumes(workload: Manifest) -> bool:
+    """Whether volumes go with pods (StatefulSet documentation, "PersistentVolumeClaim retention")."""
     policy = workload["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
-    if policy.get("whenScaled") == "Delete" and wanted < replicas_of(workload["spec"]):
+    return bool(policy.get("whenScaled") == "Delete")
+
+
+def _volumes_going(workload: Manifest, wanted: int) -> tuple[str, ...]:
+    """What a person should know before more pods are made, whose volumes go with them when that is put back."""
+    if not _loses_volumes(workload) or wanted <= replicas_of(workload["spec"]):
+        return ()
+    said = "persistentVolumeClaimRetentionPolicy.whenScaled is Delete"
+    return (f"{said}: put back, it deletes the volumes of the pods that are made now; release: Never keeps them",)
+
+
+def _refuse_losing_volumes(workload: Manifest, wanted: int) -> None:
+    """Scaling down must not delete data."""
+    if _loses_volumes(workload) and wanted < replicas_of(workload["spec"]):
         raise Refused(
             "WouldDeleteVolumes",
             f"could not {VERB} {guards.named(workload)} to {wanted}: its "
@@ -200,7 +213,7 @@ def _replicas(workload: Manifest, wanted: int, found: autoscalers.Autoscalers) -
         summary=f"{ref.name}: has {wanted} replicas already"
         if now == wanted
         else f"{ref.name}: {now} -> {wanted} replicas",
-        notes=(*autoscalers.notes(found, wanted), *guards.gitops_notes(workload)),
+        notes=(*_volumes_going(workload, wanted), *autoscalers.notes(found, wanted), *guards.gitops_notes(workload)),
         reach=Reach(f"{ref.kind}/{ref.name}", workload["spec"].get("selector") or {}, "removed", now - wanted)
         if wanted < now
         else None,

@@ -211,7 +211,8 @@ async def test_volumes_are_not_deleted_by_scaling_down() -> None:
     with pytest.raises(Refused, match="whenScaled is Delete") as caught:
         await plan(fake, 2, "StatefulSet")
     assert caught.value.reason == "WouldDeleteVolumes"
-    assert len(await plan(fake, 4, "StatefulSet")) == 1
+    (more,) = await plan(fake, 4, "StatefulSet")
+    assert "put back, it deletes the volumes" in more.notes[0], "whoever reads the plan knows it before"
 
 
 @pytest.mark.parametrize("wrong", [None, -1, "3", True, 2.0])

@@ -19,6 +19,7 @@ from incident_operator.actions.settling import LIVE, begun, combined
 from incident_operator.api import names
 from incident_operator.cluster.port import Reader
 from incident_operator.faults import Refused, Stalled
+from incident_operator.planning.containers import containers_of
 from incident_operator.planning.plan import (
     Change,
     Entry,
@@ -28,6 +29,7 @@ from incident_operator.planning.plan import (
     Request,
     Settlement,
     Standing,
+    digest,
     failed,
     settled,
 )
@@ -196,9 +198,10 @@ async def _plan_pod(reader: Reader, occasion: Occasion, pod: Manifest, direction
         selector = {"matchLabels": {POD_NAME: own}}
         notes = ["the pod that takes its name is isolated, too"]
     else:
-        selector = {"matchLabels": {names.ISOLATED: occasion.uid}}
-        changes = (_label(pod, occasion),)
-        labels[names.ISOLATED] = occasion.uid
+        mark = _mark(occasion, target)
+        selector = {"matchLabels": {names.ISOLATED: mark}}
+        changes = (_label(pod, mark),)
+        labels[names.ISOLATED] = mark
         notes = ["only this pod is isolated, not one that replaces it"] if controller_of(pod) else []
     there, probe = await asyncio.gather(reader.list(policies.KIND, target.namespace), _probe(reader, [pod], direction))
     change = policies.creation(occasion, target, selector, direction, {"probe": probe, "labels": labels})
@@ -212,22 +215,28 @@ async def _plan_pod(reader: Reader, occasion: Occasion, pod: Manifest, direction
     return (*changes, dataclasses.replace(change, notes=(*notes, *await _notes(reader, pod)), reach=reach))
 
 
-def _label(pod: Manifest, occasion: Occasion) -> Change:
+def _mark(occasion: Occasion, pod: Ref) -> str:
+    """The value of the label: no two pods have the same, or each would be under what is meant for the other, too."""
+    return f"{occasion.uid}.{digest(pod.name)[:8]}"
+
+
+def _label(pod: Manifest, mark: str) -> Change:
     """The label by which the policy finds the pod; nobody else's is overwritten."""
     ref, now = ref_of(pod), labels_of(pod).get(names.ISOLATED)
-    if now not in (None, occasion.uid):
+    if now is not None and now != mark:
         raise Stalled(
             "IsolatedAlready",
-            f"could not {VERB} {ref}: the Incident with UID {now} isolates it already; release that one first",
+            f"could not {VERB} {ref}: the Incident with UID {now.partition('.')[0]} isolates it already; "
+            "release that one first",
         )
     return Change(
         key=f"Pod/{ref.name}",
         target=ref,
         # Made even where the label is ours already: only so it is on record, and goes on release.
-        request=patch(ref, swap_member(pod, "labels", names.ISOLATED, now, occasion.uid)),
+        request=patch(ref, swap_member(pod, "labels", names.ISOLATED, now, mark)),
         before={"label": None},
-        after={"label": occasion.uid},
-        summary=f"pod/{ref.name}: label {names.ISOLATED}={occasion.uid}",
+        after={"label": mark},
+        summary=f"pod/{ref.name}: label {names.ISOLATED}={mark}",
     )
 
 
@@ -297,7 +306,7 @@ async def _notes(reader: Reader, thing: Manifest) -> tuple[str, ...]:
 def _has_exec_probe(thing: Manifest) -> bool:
     """Whether a container's liveness is told by a command in it."""
     spec = thing["spec"] if thing["kind"] == "Pod" else thing["spec"]["template"].get("spec") or {}
-    return any("exec" in (each.get("livenessProbe") or {}) for each in spec.get("containers") or ())
+    return any("exec" in (each.get("livenessProbe") or {}) for each in containers_of(spec))
 
 
 def _few(found: Sequence[str]) -> str:

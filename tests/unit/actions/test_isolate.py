@@ -62,13 +62,22 @@ async def test_a_pod_gets_a_label_of_its_own_and_loses_it_again() -> None:
     changes = await plan(fake, victim)
     assert [change.key.partition("/")[0] for change in changes] == ["Pod", "NetworkPolicy"]
     changes = await make(fake, changes)
-    assert fake.at("Pod", "api-x")["metadata"]["labels"][names.ISOLATED] == "incident-uid-1"
+    mark = fake.at("Pod", "api-x")["metadata"]["labels"][names.ISOLATED]
+    assert mark.startswith("incident-uid-1.")
     assert fake.at("NetworkPolicy", changes[1].target.name)["spec"]["podSelector"] == {
-        "matchLabels": {names.ISOLATED: "incident-uid-1"}
+        "matchLabels": {names.ISOLATED: mark}
     }
     assert names.ISOLATED not in fake.at("Pod", "api-y")["metadata"]["labels"]
     await put_back(fake, changes)
     assert said(fake) == before
+
+
+async def test_no_pod_is_under_what_is_meant_for_another_of_the_same_incident() -> None:
+    fake = a_cluster(pod(None, "one"), pod(None, "two"))
+    for name in ("one", "two"):
+        await make(fake, await plan(fake, fake.at("Pod", name)))
+    marks = {fake.at("Pod", name)["metadata"]["labels"][names.ISOLATED] for name in ("one", "two")}
+    assert len(marks) == 2
 
 
 async def test_a_pod_without_any_labels_can_be_isolated_too() -> None:
@@ -76,7 +85,7 @@ async def test_a_pod_without_any_labels_can_be_isolated_too() -> None:
     del victim["metadata"]["labels"]
     fake = a_cluster(victim)
     changes = await make(fake, await plan(fake, victim))
-    assert fake.at("Pod", "bare")["metadata"]["labels"] == {names.ISOLATED: "incident-uid-1"}
+    assert fake.at("Pod", "bare")["metadata"]["labels"].keys() == {names.ISOLATED}
     assert ISOLATE.standing(changes[0], fake.at("Pod", "bare")) is Standing.AFTER
 
 

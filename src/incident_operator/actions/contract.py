@@ -92,6 +92,15 @@ class InParts(Protocol):
 
 
 @runtime_checkable
+class Once(Protocol):
+    """An action whose work, once it is done, is not done again when the Incident is planned anew for another reason."""
+
+    def is_answered(self, change: Change, target: Ref, params: Mapping[str, Any]) -> bool:
+        """Whether what a step asks for of a target now is what this change of it has done."""
+        ...
+
+
+@runtime_checkable
 class Rechecks(Protocol):
     """An action that looks once more at what its plan rests on, just before the first write of a step."""
 

@@ -84,6 +84,18 @@ class Failover:
             case _:
                 return (await failover_job.promotion(reader, occasion, target, params[form]),)
 
+    def is_answered(self, change: Change, target: Ref, params: Mapping[str, Any]) -> bool:
+        """Whether it names nobody else to take over: whoever did is the primary, and is not failed away from again.
+
+        A Job that has promoted a replica is told by the Service that follows it.
+        """
+        if change.target.kind == failover_cnpg.KIND:
+            form = params.get("cloudNativePG")
+            return form is not None and target.name == change.target.name and _fits(form, change.after["primary"])
+        form = params.get("patroni")
+        is_same = _is_patroni(change) and form is not None and form.get("scope") == change.after["scope"]
+        return is_same and _fits(form or {}, change.after["member"])
+
     def standing(self, change: Change, current: Manifest | None) -> Standing:
         """By the Job's name, the Service's selector, the mark of the request, or who the primary is."""
         if change.target.kind == jobs.KIND:
@@ -129,6 +141,11 @@ class Failover:
         if _is_patroni(change):
             return await failover_patroni.settlement(reader, change)
         return await failover_job.settlement(reader, change, now, is_asked=change.after["service"] in followed)
+
+
+def _fits(form: Mapping[str, Any], who: str) -> bool:
+    """Whether a form names this one to take over, or nobody."""
+    return str(form.get("to") or who) == who
 
 
 def _is_patroni(change: Change) -> bool:

@@ -41,6 +41,10 @@ class RunJob:
         """The one Job of this step."""
         return (await jobs.job_change(reader, occasion, cron_job_of(params), verb=VERB),)
 
+    def is_answered(self, change: Change, target: Ref, params: Mapping[str, Any]) -> bool:  # noqa: ARG002 - as in plan
+        """Whether it was made from the same CronJob: the Job may be gone by now, by its TTL or as one of too many."""
+        return bool(change.after.get("cronJob") == params.get("cronJob"))
+
     def standing(self, change: Change, current: Manifest | None) -> Standing:
         """By the Job's name and whose it is."""
         return jobs.standing(change, current)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from incident_operator.actions.contract import Action, InParts, Occasion, Stops
+from incident_operator.actions.contract import Action, InParts, Occasion, Once, Stops
 from incident_operator.cluster.port import Reader
 from incident_operator.engine.wishes import StepWish
 from incident_operator.faults import Refused
 from incident_operator.planning.clashes import clash
-from incident_operator.planning.plan import GATES, Change, Entry, Manifest, Plan, PlannedStep, Ref, Release
+from incident_operator.planning.plan import GATES, Change, Entry, EntryState, Manifest, Plan, PlannedStep, Ref, Release
 
 MOST_NAME = 63
 """Characters of a step's name."""
@@ -26,15 +26,18 @@ async def make_plan(
     incident: Manifest,
     wishes: Sequence[StepWish],
     held: Sequence[Entry] = (),
+    done: Collection[str] = (),
 ) -> Plan:
     """The plan for all steps, resolved to concrete objects and values; nothing is written.
 
     ``held`` is what the Incident has in force already: what it has stopped so is given back by its recovery, too.
+    ``done`` are the steps that were done: of these what may be done only once is not planned again.
     Raises the first fault in the order of the steps, whichever read failed first, so that
     the same Incident always says the same.
     """
     meta = incident["metadata"]
     wishes = _in_parts(catalogue, wishes)
+    found: dict[tuple[str, Ref], tuple[Change, ...]] = {}
     keys, jobs = [], []
     for wish in wishes:
         if wish.action == GATES:
@@ -43,18 +46,23 @@ async def make_plan(
         action = _action(catalogue, wish)
         for target in wish.targets:
             params = _params(wish, target)
-            if params is not None:
+            if params is None:
+                continue
+            kept = _kept(action, wish, target, params, held) if wish.name in done else ()
+            if kept:
+                found[wish.name, target] = kept
+            else:
                 keys.append((wish.name, target))
                 jobs.append(_changes(reader, action, occasion, wish, target, params))
     results = await asyncio.gather(*jobs, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    found = dict(zip(keys, (result for result in results if not isinstance(result, BaseException)), strict=True))
+    found |= zip(keys, (result for result in results if not isinstance(result, BaseException)), strict=True)
     planned = [_planned(wish, catalogue, _of(wish, catalogue, found, held)) for wish in wishes]
     # What was not stopped need not be started.
     steps = tuple(step for step in planned if step.changes or not step.brings_back)
-    said = clash(steps)
+    said = clash(steps, {each.place for each in held})
     if said:
         raise Refused("StepsClash", said)
     return Plan(steps)
@@ -86,6 +94,20 @@ def _parts(action: Action | None, wish: StepWish) -> list[StepWish]:
         on_failure = "Halt" if is_before and wish.on_failure == "Continue" else wish.on_failure
         found.append(dataclasses.replace(wish, name=name, params=params, stage="", on_failure=on_failure))
     return found
+
+
+def _kept(
+    action: Action, wish: StepWish, target: Ref, params: Mapping[str, Any], held: Sequence[Entry]
+) -> tuple[Change, ...]:
+    """What a step that is done has done to a target, where that is not to be done again; empty: it is planned."""
+    if not isinstance(action, Once):
+        return ()
+    mine = (each for each in held if (each.step, each.action, each.state) == (wish.name, wish.action, EntryState.DONE))
+    return tuple(
+        dataclasses.replace(each.change, request=None)
+        for each in mine
+        if action.is_answered(each.change, target, params)
+    )
 
 
 def _params(wish: StepWish, target: Ref) -> Mapping[str, Any] | None:

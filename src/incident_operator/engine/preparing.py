@@ -94,8 +94,9 @@ class Preparer:
             is_wanted = any(wish.action == UNDO for wish in wishes)
             looking = asyncio.create_task(self._looked(case, account, survey, is_wanted=is_wanted))
             begun.append(looking)
+            done = {step.name for step in case.record.steps if step.state == "Done"}
             held = [entry for entry in case.record.entries if entry.state in LIVE]
-            plan = await planner.make_plan(reader, self._actions, case.incident, wishes, held)
+            plan = await planner.make_plan(reader, self._actions, case.incident, wishes, held, done)
             plan = with_reasons(await levels.measured(self._checks, plan), await looking)
             return await self._preview.of(case.hands, plan, await survey, namespace, account)
         finally:

@@ -11,7 +11,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep
+from incident_operator.planning.plan import Change, Entry, EntryState, Plan, PlannedStep, Release
 from incident_operator.planning.progress import is_further
 from incident_operator.planning.record import LIVE, Record, StepRecord
 
@@ -33,6 +33,7 @@ def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
     what was there before the Incident, not what an earlier plan of it had made. ``is_same``: the new plan is
     made once more from what the old one was made from.
     """
+    record = _renamed(record, plan)
     entries: list[Entry] = []
     steps: list[StepRecord] = []
     adopted: set[tuple[str, str]] = set()
@@ -53,6 +54,26 @@ def merged(record: Record, plan: Plan, *, is_same: bool = False) -> Record:
     return dataclasses.replace(
         record, plan=plan.steps, plan_hash=plan.hash, steps=tuple(steps), entries=(*left, *entries)
     )
+
+
+def _renamed(record: Record, plan: Plan) -> Record:
+    """The record with what steps did that the plan has not any more under the names of those that do the same now.
+
+    Each would be the end of the other: what it put back would be taken from the one that is to hold it from now on.
+    """
+    names = {step.name for step in plan.steps}
+    free = {
+        (step.action, change.key, change.target.uid): step.name
+        for step in plan.steps
+        if not record.of_step(step.name)
+        for change in step.changes
+    }
+    entries = []
+    for each in record.entries:
+        is_gone = each.state in LIVE and each.release is not Release.NEVER and origin(each.step) not in names
+        name = free.pop((each.action, each.change.key, each.change.target.uid), "") if is_gone else ""
+        entries.append(dataclasses.replace(each, step=name) if name else each)
+    return dataclasses.replace(record, entries=tuple(entries))
 
 
 def superseded(record: Record, done: Iterable[Entry]) -> Record:

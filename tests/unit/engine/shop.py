@@ -46,10 +46,10 @@ def is_on_target(call: Call) -> bool:
 class Shop:
     """Everything is there at once; time moves by a second with each look."""
 
-    def __init__(self, settings: EngineSettings | None = None) -> None:
+    def __init__(self, settings: EngineSettings | None = None, *, groups: Sequence[str] = ()) -> None:
         self.now = SINCE
         self.settings = settings or EngineSettings()
-        self.fake = FakeCluster(clock=lambda: self.now)
+        self.fake = FakeCluster(clock=lambda: self.now, groups=groups)
         self.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
         admission = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": names.APPROVER_POLICY}}
         binding = {"kind": "ValidatingAdmissionPolicyBinding", "spec": {"validationActions": ["Deny"]}}

@@ -257,3 +257,42 @@ async def test_a_conflict_of_what_an_earlier_plan_may_have_made_is_told() -> Non
     await shop.look("load")
     assert "ReleaseConflict" in {each["type"] for each in shop.status("load")["conditions"]}
     assert shop.replicas("api") == 5
+
+
+@pytest.mark.parametrize("replicas", [1, 0])
+async def test_a_step_by_another_name_goes_on_from_what_it_did_by_the_old_one(replicas: int) -> None:
+    shop = Shop()
+    await done(shop, expiresAfter="5m")
+    await shop.change("load", containment=[{"name": "fewer", "scale": {"replicas": replicas}, "expiresAfter": "2h"}])
+    for _ in range(3):
+        await shop.look("load")
+        shop.settle("api")
+    shop.now += timedelta(minutes=6)
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("Contained", replicas), "two hours are asked for"
+    shop.now += timedelta(hours=2)
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("Expired", 3)
+
+
+async def test_a_second_step_about_what_one_has_done_already_is_refused_as_it_is_in_one_plan() -> None:
+    shop = Shop()
+    await done(shop, expiresAfter="30m")
+    await shop.change("load", containment=[*scaled(1, expiresAfter="30m"), {"name": "b", "scale": {"replicas": 0}}])
+    await shop.look("load")
+    assert (shop.ready("load")[0], shop.replicas("api")) == ("StepsClash", 1)
+    await shop.change("load", containment=scaled(0, expiresAfter="30m"))
+    await shop.look("load")
+    assert shop.replicas("api") == 0
+    shop.now += timedelta(minutes=31)
+    await shop.look("load")
+    assert shop.replicas("api") == 3
+
+
+async def test_two_that_want_the_same_for_different_times_are_refused() -> None:
+    shop = Shop()
+    shop.deployment("api")
+    shop.incident("load", API, containment=[*scaled(1, expiresAfter="5m"), {"name": "b", "scale": {"replicas": 1}}])
+    await shop.look("load")
+    reason, text = shop.ready("load")
+    assert (reason, "to go back at different times" in text, shop.replicas("api")) == ("StepsClash", True, 3)

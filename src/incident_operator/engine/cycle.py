@@ -213,7 +213,7 @@ class Engine:
             case.change(generation=generation)
             await case.save()
             return resting.until_expiry(case)
-        asked = case.requested
+        asked, is_resumed = case.requested, resuming.is_resumed(record)
         if record.generation != generation and record.asked != case.wishes.asked:
             endings.reopen(case)
         case.change(asked=case.wishes.asked)
@@ -226,16 +226,16 @@ class Engine:
             if case.wishes.suspend:
                 await self._pause(case)
                 return None
-            pause = await self._begin(case, asked, is_new=is_new)
+            pause = await self._begin(case, asked, plans=is_new or not is_resumed)
             if pause is not None:
                 return await self._wait(case, pause)
         case.change(outcome="", reason="", message="", retrying="", paused=False, generation=generation)
         return await self._go_on(case)
 
-    async def _begin(self, case: Case, asked: str, *, is_new: bool) -> Pause | None:
+    async def _begin(self, case: Case, asked: str, *, plans: bool) -> Pause | None:
         """Make another plan, or go on with the one that has begun; a Pause if that may not be now."""
         record = case.record
-        if is_new or not resuming.is_resumed(record):
+        if plans:
             resuming.refuse_another(record)
             return await self._plan(case, asked)
         # What is made again passes the policies as they are by now; what is put back asks nobody.

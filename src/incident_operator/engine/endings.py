@@ -42,7 +42,9 @@ async def fail(case: Case, actions: Actions, metrics: Metrics, steps: Sequence[P
     if lost(case.record) and all(step.on_failure == "Continue" for step in steps):
         await _lose(case, metrics)
         return
-    name, on_failure = steps[0].name, steps[0].on_failure
+    # Of several that failed at once the one whose policy gives back most decides.
+    decisive = min(steps, key=lambda step: ("Release", "Rollback", "Halt", "Continue").index(step.on_failure))
+    name, on_failure = decisive.name, decisive.on_failure
     step = case.record.step(name)
     if on_failure == "Release":
         await _put_back(case, actions, everything=True)

@@ -291,3 +291,50 @@ async def test_time_in_which_nobody_looked_is_no_part_of_a_window() -> None:
     assert (shop.ready("i")[0], shop.replicas("api")) == ("Progressing", 2)
     await looked(shop, 125)
     assert (shop.ready("i")[0], shop.replicas("api")) == ("Resolved", 3)
+
+
+async def test_what_has_gone_back_stays_so_where_the_spec_changes_with_the_request_to_try_again() -> None:
+    """``web`` could not be put back: it is asked for once more, with another severity."""
+    shop = Shop()
+    for name in ("api", "web"):
+        shop.deployment(name)
+    web = {"name": "w", "scale": {"replicas": 1}, "targets": [{"kind": "Deployment", "name": "web"}]}
+    check = {"name": "rolled", "rollout": {}, "for": "0s"}
+    shop.incident("i", API, containment=[web, *scaled(1)], verification=[check])
+    refused = Stalled("Forbidden", "may not")
+
+    def refuse(call: Call) -> None:
+        if is_on_target(call) and call.ref.name == "web" and shop.replicas("api") == 3 and call.when == "before":
+            raise refused
+
+    for _ in range(4):
+        await shop.look("i")
+        for name in ("api", "web"):
+            shop.settle(name)
+        if shop.replicas("web") == 1 and shop.replicas("api") == 1:
+            shop.fake.on_call(refuse)
+    assert (shop.ready("i")[0], shop.replicas("api"), shop.replicas("web")) == ("Forbidden", 3, 1)
+    shop.fake.on_call()
+    seen = []
+    shop.fake.on_call(lambda call: seen.append(call.ref.name) if is_on_target(call) and call.when == "before" else None)
+    await shop.change("i", severity="SEV-1")
+    await shop.ask_again("i")
+    for _ in range(3):
+        await shop.look("i")
+        shop.settle("web")
+    assert (set(seen), shop.replicas("api"), shop.replicas("web")) == ({"web"}, 3, 3)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["the other first", "it first"])
+async def test_of_two_that_fail_at_once_the_one_that_gives_back_decides(order: int) -> None:
+    shop = Shop()
+    for name in ("api", "web"):
+        shop.deployment(name)
+    more = {"stage": "s", "timeout": "5s"}
+    web = {"name": "w", "scale": {"replicas": 1}, "targets": [{"kind": "Deployment", "name": "web"}], **more}
+    steps = [web, *scaled(1, onFailure="Release", **more)]
+    shop.incident("i", API, containment=steps[::order])
+    await shop.look("i")
+    shop.now += timedelta(seconds=10)
+    await shop.look("i")
+    assert (shop.ready("i")[0], shop.replicas("api"), shop.replicas("web")) == ("TimedOut", 3, 3)

@@ -1,6 +1,6 @@
 """Runs the tests in two halves at once, each with a cluster of its own: those on real pods wait most of the time.
 
-Of everything, nightly, the fault matrix takes longer than all the rest, and is a half by itself.
+Of everything, nightly, the fault matrix and the soak are a half by themselves: both keep the cores busy.
 
 ``python side_by_side.py [pytest's options]``. What the first half says goes to a file, and is printed when both are
 over; the last line counts both. Ends with 0 if both halves did.
@@ -20,7 +20,8 @@ from incident_operator.lab.build import kwok_program
 ROOT = Path(__file__).resolve().parent.parent.parent
 WAITING = ("tests/e2e", "tests/unit", "tests/golden", "tests/http")
 """The half that is kept for later: on real pods, and then what needs no cluster at all."""
-MATRIX = "tests/faults"
+BUSY = ("tests/faults", "tests/mutation")
+"""The half of a nightly run that is not to run beside more of its kind: processes would not start in their time."""
 KEPT = ROOT / "build/tests-on-real-pods.txt"
 COUNTED = re.compile(r"(\d+) (passed|failed|skipped|error|xfailed|xpassed)")
 SUMMARY = re.compile(r"^=+ .*\b\d+ (?:passed|failed|skipped|error|deselected).* in [\d.]+s.*=+$", re.MULTILINE)
@@ -32,8 +33,8 @@ def main(options: list[str]) -> int:
     others = [f"tests/{each}" for each in sorted(folders) if f"tests/{each}" not in WAITING]
     kept_back = list(WAITING)
     if "-m" not in options:
-        kept_back += [each for each in others if each != MATRIX]
-        others = [MATRIX]
+        kept_back += [each for each in others if each not in BUSY]
+        others = list(BUSY)
     build()
     KEPT.parent.mkdir(exist_ok=True)
     print(f"two halves at once; {' '.join(kept_back)}: see {KEPT.relative_to(ROOT)}", flush=True)

@@ -84,11 +84,11 @@ class EditedMachine(EngineMachine):
         """What is new, and what holds on other terms than it did, was agreed to where somebody has to."""
         if POLICY not in self.fake.objects:
             return
-        known = {(line.target, line.request, line.since) for line in before.values()}
+        known = {line.what for line in before.values()}
         found = []
         for line in ledger(self.fake):
             old = before.get(line.id)
-            is_new = line.state == "Intended" and (line.target, line.request, line.since) not in known
+            is_new = line.state == "Intended" and line.what not in known
             is_same = old is not None and line.state == "Done" and line.since == old.since
             if is_new or (old is not None and is_same and (line.release, line.expires) != (old.release, old.expires)):
                 found.append(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -186,6 +186,8 @@ class Witness:
         """Objects as they were before we touched them."""
         self.undecided: dict[tuple[str, str], Manifest | None] = {}
         """Objects as they were planned for, where somebody wrote while our own write may have been made or not."""
+        self.is_agreed: Callable[[], bool] = lambda: False
+        """Whether somebody has agreed to the plan."""
         self.last: list[Line] = []
         """The ledger as it was when it was last seen."""
         self._set: dict[tuple[Any, ...], list[str]] = {}
@@ -288,11 +290,14 @@ class Witness:
         return target == ("Deployment", "api") and ("HorizontalPodAutoscaler", NAMESPACE, "api") in self.fake.objects
 
     def intended(self, before: Mapping[tuple[str, str], Line]) -> None:
-        """Nothing new is intended where only a plan is asked for; an intent of before may still be carried out."""
+        """Nothing new is intended where only a plan is asked for, or nobody has agreed to what is proposed.
+
+        An intent of before may still be carried out.
+        """
         spec = (incident_of(self.fake) or {"spec": {}})["spec"]
         known = {line.what for line in before.values() if line.state == "Intended"}
         new = [line for line in ledger(self.fake) if line.state == "Intended" and line.what not in known]
-        if new and spec["mode"] != "Enforce":
+        if new and not (spec["mode"] == "Enforce" or (spec["mode"] == "Propose" and self.is_agreed())):
             self.wrong.append(f"intended in mode {spec['mode']}: {new}")
 
     def on_record(self) -> None:

@@ -68,6 +68,7 @@ class EditedMachine(EngineMachine):
     """One Incident, one engine at a time, and people who do not leave the spec alone."""
 
     def run(self, hook: Callable[[Call], None] = lambda _: None) -> None:
+        self.witness.is_agreed = lambda: is_agreed(self.fake)
         before, was_resolved = ledger(self.fake), self.is_resolved
         super().run(hook)
         if not was_resolved:

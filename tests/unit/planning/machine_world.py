@@ -120,6 +120,8 @@ class Line:
     since: str
     message: str
     expires: str
+    before: str
+    """What was there when it was planned."""
 
     @property
     def what(self) -> tuple[object, ...]:
@@ -139,6 +141,7 @@ def ledger(fake: FakeCluster) -> list[Line]:
             raw.get("intendedAt", ""),
             raw.get("message", ""),
             raw.get("expiresAt", ""),
+            str(raw.get("before", "")),
         )
         for raw in status_of(fake).get("ledger", ())
     ]
@@ -337,8 +340,9 @@ class Witness:
             if line.state != "Released":
                 continue  # it is reported: what is there now is a person's to judge, and counts from now on
             now = self.fake.objects.get((kind, NAMESPACE, name))
-            if line.message and self._is_moved_by_autoscaler(line.target):
-                continue
+            was_planned_from = line.before == canonical({"replicas": now["spec"].get("replicas")}) if now else False
+            if (line.message or was_planned_from) and self._is_moved_by_autoscaler(line.target):
+                continue  # another number meanwhile was nobody's decision
             is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
             either = [field(kind, each) for each in (first, planned_for or first)]
             if not is_gone and first is not None and field(kind, now) not in either:

@@ -186,7 +186,9 @@ class Leader:
             return
         self._until = float("-inf")
         try:
-            await self._write({}, "")
+            # A renewal that was cancelled may have been made: what was read before is not what is there then.
+            if not await self._write({}, "") and await self._is_still_ours():
+                await self._write({}, "")
         except Fault as fault:
             log.warning("Could not give the Lease back", reason=fault.reason, cause=fault.message)
         self._until = float("-inf")

@@ -91,12 +91,14 @@ def controller_manager(folder: Path, settings: Settings) -> list[str]:
     """kube-controller-manager."""
     pki = folder / "pki"
     bind = ["--bind-address", "127.0.0.1"] if settings.is_real else ["--secure-port", "0"]
+    # A pretend node that is late on a busy machine has not failed: pods that are called unready for it stay so.
+    late = [] if settings.is_real else ["--node-monitor-grace-period", "10m"]
     return [
         f"{folder}/bin/kube-controller-manager", "--kubeconfig", f"{folder}/etc/controller-manager.kubeconfig", *bind,
         "--leader-elect=false", "--use-service-account-credentials", "--root-ca-file", f"{pki}/ca.crt",
         "--service-account-private-key-file", f"{pki}/sa.key", "--cluster-signing-cert-file", f"{pki}/ca.crt",
         "--cluster-signing-key-file", f"{pki}/ca.key", "--allocate-node-cidrs", "--cluster-cidr", POD_CIDR,
-        "--node-cidr-mask-size", "24",
+        "--node-cidr-mask-size", "24", *late,
     ]  # fmt: skip
 
 

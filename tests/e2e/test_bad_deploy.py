@@ -112,7 +112,9 @@ def test_a_stateful_set_is_undone_although_its_broken_pod_blocks_it(
     namespace.apply(*stateful("1"))
     rollout(namespace, "statefulset/db")
     before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in namespace.list("pods")}
-    namespace.apply(*stateful("2", BREAK="crash"))
+    (broken,) = stateful("2", BREAK="crash")
+    broken["spec"]["minReadySeconds"] = 5  # it ends after a second, in which a probe may find it ready once
+    namespace.apply(broken)
     eventually(
         lambda: any(images_env(pod)["VERSION"] == "2" for pod in namespace.list("pods")), within=60, what="a broken pod"
     )

@@ -92,9 +92,10 @@ class Failover:
         if change.target.kind == failover_cnpg.KIND:
             form = params.get("cloudNativePG")
             return form is not None and target.name == change.target.name and _fits(form, change.after["primary"])
+        if not _is_patroni(change):
+            return False
         form = params.get("patroni")
-        is_same = _is_patroni(change) and form is not None and form.get("scope") == change.after["scope"]
-        return is_same and _fits(form or {}, change.after["member"])
+        return form is not None and form.get("scope") == change.after["scope"] and _fits(form, change.after["member"])
 
     def standing(self, change: Change, current: Manifest | None) -> Standing:
         """By the Job's name, the Service's selector, the mark of the request, or who the primary is."""

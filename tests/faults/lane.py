@@ -236,7 +236,7 @@ class Course:
             if self._finished and self._scenario.is_over(found):
                 return self._after()
             self._go_on(found)
-            if time.monotonic() > deadline and not is_followed(self._lane.api) and time.monotonic() < latest:
+            if deadline < time.monotonic() < latest and not is_followed(self._lane.api):
                 deadline = time.monotonic() + AFTER
             if time.monotonic() > deadline:
                 status = json.dumps((found or {}).get("status"), sort_keys=True)

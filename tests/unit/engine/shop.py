@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from incident_operator.actions.catalogue import CATALOGUE as ACTIONS
@@ -43,6 +43,26 @@ def is_on_target(call: Call) -> bool:
     return call.is_write and call.ref.kind not in OURS
 
 
+def admission() -> list[Object]:
+    """What makes the API server hold approvers to who they are."""
+    whole = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": names.APPROVER_POLICY}}
+    binding = {"kind": "ValidatingAdmissionPolicyBinding", "spec": {"validationActions": ["Deny"]}}
+    return [{**whole, "kind": "ValidatingAdmissionPolicy", "spec": {}}, {**whole, **binding}]
+
+
+def policy(name: str, **spec: Any) -> Object:
+    """A ResponsePolicy for every namespace."""
+    body = {"apiVersion": names.API_VERSION, "kind": "ResponsePolicy", "metadata": {"name": name}}
+    return {**body, "spec": {"namespaceSelector": {}, **spec}}
+
+
+def vote(name: str, incident: str, plan: str, by: str, now: datetime, **spec: Any) -> Object:
+    """Somebody's yes (or no) to a plan of an Incident."""
+    meta = {"name": name, "namespace": SPACE, "creationTimestamp": stamp(now)}
+    whole = {"incident": incident, "planHash": plan, "decision": "Approved", "approver": by, **spec}
+    return {"apiVersion": names.API_VERSION, "kind": "IncidentApproval", "metadata": meta, "spec": whole}
+
+
 class Shop:
     """Everything is there at once; time moves by a second with each look."""
 
@@ -51,9 +71,7 @@ class Shop:
         self.settings = settings or EngineSettings()
         self.fake = FakeCluster(clock=lambda: self.now, groups=groups)
         self.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
-        admission = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": names.APPROVER_POLICY}}
-        binding = {"kind": "ValidatingAdmissionPolicyBinding", "spec": {"validationActions": ["Deny"]}}
-        self.fake.put({**admission, "kind": "ValidatingAdmissionPolicy", "spec": {}}, {**admission, **binding})
+        self.fake.put(*admission())
         self.fake.network.on_pod_network = True
         self.restart()
 
@@ -91,8 +109,7 @@ class Shop:
 
     def policy(self, name: str = "p", **spec: Any) -> None:
         """A ResponsePolicy for every namespace, made or replaced."""
-        body = {"apiVersion": names.API_VERSION, "kind": "ResponsePolicy", "metadata": {"name": name}}
-        self.fake.put({**body, "spec": {"namespaceSelector": {}, **spec}})
+        self.fake.put(policy(name, **spec))
         self.restart()  # policies are remembered for a moment
 
     def incident(self, name: str, *targets: tuple[str, str], containment: Sequence[Object], **spec: Any) -> None:
@@ -104,10 +121,8 @@ class Shop:
 
     def vote(self, name: str, incident: str, by: str = "alice", **spec: Any) -> None:
         """Somebody's yes (or no) to the Incident's plan as it is now."""
-        meta = {"name": name, "namespace": SPACE, "creationTimestamp": stamp(self.now)}
         plan = spec.pop("planHash", "") or self.status(incident)["plan"]["hash"]
-        whole = {"incident": incident, "planHash": plan, "decision": "Approved", "approver": by, **spec}
-        self.fake.put({"apiVersion": names.API_VERSION, "kind": "IncidentApproval", "metadata": meta, "spec": whole})
+        self.fake.put(vote(name, incident, plan, by, self.now, **spec))
 
     async def change(self, name: str, **spec: Any) -> None:
         """Change an Incident's spec."""

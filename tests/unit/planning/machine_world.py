@@ -202,12 +202,14 @@ class Witness:
 
     def see(self, call: Call) -> None:
         """Before a write: is it on record as an intent, or does it put back what is?"""
-        self.last = ledger(self.fake) if incident_of(self.fake) is not None else self.last
-        if call.when != "before" or not call.is_write or call.ref.kind in OURS:
+        if call.when != "before" or not call.is_write:
+            return
+        lines, target = ledger(self.fake), (call.ref.kind, call.ref.name)
+        self.last = lines if incident_of(self.fake) is not None else self.last
+        if call.ref.kind in OURS:
             return
         if not call.who.service_account:
             self.wrong.append(f"the operator's own identity writes: {call}")
-        lines, target = ledger(self.fake), (call.ref.kind, call.ref.name)
         sent = canonical(dataclasses.asdict(call.request)) if call.request else ""
         intent = next((line for line in lines if line.state == "Intended" and line.request == sent), None)
         if intent is None and not any(line.state in LIVE and line.target == target for line in lines):
@@ -265,11 +267,10 @@ class Witness:
 
     def _undone(self, request: Request, intent: Line | None) -> None:
         """What another step's write takes back may be made again after it: the plan has them in this order."""
-        for key in [key for key in self.effects if intent is not None and key[0] == intent.target]:
-            is_another = intent is not None and key[1] != intent.id
-            if is_another and any(
-                inner.startswith(f"{outer}/") for outer in _set_by(request) for inner in self._set[key]
-            ):
+        if intent is None:
+            return
+        for key in [key for key in self.effects if key[0] == intent.target and key[1] != intent.id]:
+            if any(inner.startswith(f"{outer}/") for outer in _set_by(request) for inner in self._set[key]):
                 del self.effects[key]
 
     def foreign(self, target: tuple[str, str], before: Manifest | None) -> None:
@@ -316,14 +317,18 @@ class Witness:
 
     def _changed(self) -> set[tuple[str, str]]:
         """Objects that are not as they were before we touched them."""
-        found = set()
-        for target, first in self.first.items():
-            now = self.fake.objects.get((target[0], NAMESPACE, target[1]))
-            either = [field(target[0], each) for each in (first, self.undecided.get(target) or first)]
-            is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
-            if not is_gone and field(target[0], now) not in either and not self._is_moved_by_autoscaler(target):
-                found.add(target)
-        return found
+        return {
+            target
+            for target, first in self.first.items()
+            if not self._is_back(target, first, self.undecided.get(target)) and not self._is_moved_by_autoscaler(target)
+        }
+
+    def _is_back(self, target: tuple[str, str], first: Manifest | None, planned_for: Manifest | None) -> bool:
+        """Whether an object is as it was before we touched it, or as it was planned for; or gone, or another."""
+        kind, name = target
+        now = self.fake.objects.get((kind, NAMESPACE, name))
+        is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
+        return is_gone or field(kind, now) in [field(kind, each) for each in (first, planned_for or first)]
 
     def released(self, before: Mapping[tuple[str, str], Line]) -> None:
         """Each entry that became Released left its target as it was before we touched it, or gone."""
@@ -343,9 +348,7 @@ class Witness:
             was_planned_from = line.before == canonical({"replicas": now["spec"].get("replicas")}) if now else False
             if (line.message or was_planned_from) and self._is_moved_by_autoscaler(line.target):
                 continue  # another number meanwhile was nobody's decision
-            is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
-            either = [field(kind, each) for each in (first, planned_for or first)]
-            if not is_gone and first is not None and field(kind, now) not in either:
+            if first is not None and not self._is_back(line.target, first, planned_for):
                 self.wrong.append(f"{line} is not back at {field(kind, first)}: {field(kind, now)}")
 
 

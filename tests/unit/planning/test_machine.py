@@ -50,6 +50,7 @@ from unit.planning.machine_world import (
     world,
 )
 from unit.planning.somebody import SOMEBODY
+from unit.planning.votes import REPORTER
 
 KEY = Key(NAMESPACE, INCIDENT)
 METRICS = Metrics()
@@ -131,7 +132,7 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def begin(self, steps: list[Any], more: list[Any], checks: list[Any], recovery: Any, autoscaled: bool) -> None:
         spec = {"title": "t", "type": "Outage", "severity": "SEV-2", "mode": "Enforce", "verification": checks}
-        spec["reportedBy"] = "bob"
+        spec["reportedBy"] = REPORTER
         spec["targets"] = [{"kind": "Deployment", "name": "api"}]
         spec["containment"] = [{**each, **policy} for each, policy in zip(steps, more, strict=False)]
         spec |= {"recovery": recovery} if recovery else {}

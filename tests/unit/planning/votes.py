@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from incident_operator.api import names
 from incident_operator.cluster.fake import FakeCluster
-from unit.engine.shop import FOUR_EYES
-from unit.planning.machine_world import INCIDENT, NAMESPACE, Clock, status_of
+from unit.engine.shop import FOUR_EYES, admission, policy, vote
+from unit.planning.machine_world import INCIDENT, Clock, status_of
 
 REPORTER = "bob"
 """Declared the Incident, and so has no say about its plan."""
@@ -14,12 +13,7 @@ POLICY = ("ResponsePolicy", "", "four-eyes")
 
 def four_eyes(fake: FakeCluster) -> None:
     """One person who has not reported the Incident agrees to each plan; approvers are who they say they are."""
-    meta = {"name": names.APPROVER_POLICY}
-    admission = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": meta}
-    binding = {"kind": "ValidatingAdmissionPolicyBinding", "spec": {"validationActions": ["Deny"]}}
-    fake.put({**admission, "kind": "ValidatingAdmissionPolicy", "spec": {}}, {**admission, **binding})
-    body = {"apiVersion": names.API_VERSION, "kind": "ResponsePolicy", "metadata": {"name": POLICY[2]}}
-    fake.put({**body, "spec": {"namespaceSelector": {}, **FOUR_EYES}})
+    fake.put(*admission(), policy(POLICY[2], **FOUR_EYES))
 
 
 def no_policy(fake: FakeCluster) -> None:
@@ -31,9 +25,8 @@ def no_policy(fake: FakeCluster) -> None:
 def approve(fake: FakeCluster, clock: Clock, decision: str, by: str) -> None:
     """Somebody's yes or no to the plan as it is now."""
     count = sum(1 for kind, _, _ in fake.objects if kind == "IncidentApproval")
-    meta = {"name": f"vote-{count}", "namespace": NAMESPACE, "creationTimestamp": f"{clock.now:%Y-%m-%dT%H:%M:%SZ}"}
-    spec = {"incident": INCIDENT, "planHash": status_of(fake)["plan"]["hash"], "decision": decision, "approver": by}
-    fake.put({"apiVersion": names.API_VERSION, "kind": "IncidentApproval", "metadata": meta, "spec": spec})
+    plan = status_of(fake)["plan"]["hash"]
+    fake.put(vote(f"vote-{count}", INCIDENT, plan, by, clock.now, decision=decision))
 
 
 def is_agreed(fake: FakeCluster) -> bool:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -13,38 +12,31 @@ from incident_operator import __version__
 from incident_operator.cli.main import cli
 from incident_operator.faults import Stalled
 
-HEAVY = ("kopf", "kubernetes", "pydantic", "aiohttp", "prometheus_client", "structlog", "asyncio")
-ROOMS = ("engine", "operator", "cluster", "actions", "checks", "web", "planning", "lab")
-ASK = f"""
+# Help comes at once because this is all that it loads; how many seconds that takes is the machine's matter.
+LIGHT = {"click", "incident_operator", *("incident_operator." + name for name in ("cli", "cli.main", "faults"))}
+ITS_OWN = {"run": {"incident_operator.cli.run"}}
+ASK = """
 import json, sys
+bare = set(sys.modules)
 from incident_operator.cli import main
 sys.argv = ["incident-operator", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
     code = end.code or 0
-named = [*{HEAVY!r}, *("incident_operator." + room for room in {ROOMS!r})]
-print(json.dumps([code, [name for name in named if name in sys.modules]]), file=sys.stderr)
+ours = {name for name in set(sys.modules) - bare if name.startswith("incident_operator")}
+others = {name.split(".")[0] for name in set(sys.modules) - bare} - {"incident_operator"} - sys.stdlib_module_names
+print(json.dumps([code, sorted(ours | others), "asyncio" in sys.modules]), file=sys.stderr)
 """
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["version"], []])
 def test_help_loads_nothing_that_it_does_not_need(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", ASK, *arguments], capture_output=True, text=True, check=True)
-    code, loaded = json.loads(done.stderr.splitlines()[-1])
-    assert loaded == []
+    code, loaded, has_asyncio = json.loads(done.stderr.splitlines()[-1])
+    assert set(loaded) == LIGHT | ITS_OWN.get("".join(arguments[:1]), set())
+    assert not has_asyncio
     assert code == (0 if arguments else 2)
-
-
-def test_help_comes_at_once() -> None:
-    def seconds(*argv: str) -> float:
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, *argv], capture_output=True, check=True)
-        return time.perf_counter() - begun
-
-    bare = min(seconds("-c", "import click") for _ in range(5))
-    ours = min(seconds("-m", "incident_operator", "--help") for _ in range(5))
-    assert ours - bare < 0.15
 
 
 def test_the_help_lists_every_command_that_people_use_and_no_other() -> None:

@@ -189,6 +189,8 @@ class Witness:
         """Objects as they were before we touched them."""
         self.undecided: dict[tuple[str, str], Manifest | None] = {}
         """Objects as they were planned for, where somebody wrote while our own write may have been made or not."""
+        self.left: dict[tuple[str, str], tuple[Manifest | None, set[str]]] = {}
+        """What somebody else made of what we held, and since when what was held then had been intended."""
         self.is_agreed: Callable[[], bool] = lambda: False
         """Whether somebody has agreed to the plan."""
         self.last: list[Line] = []
@@ -256,6 +258,7 @@ class Witness:
                 continue
             ref = write.request.ref
             self.first.setdefault((ref.kind, ref.name), write.before)
+            self._begins_from_theirs(write, intent)
             self._undone(write.request, intent)
             if intent is None or self._is_moved_by_autoscaler((ref.kind, ref.name)):
                 continue
@@ -264,6 +267,15 @@ class Witness:
             if self.effects[intent.target, intent.id, intent.since] > 1:
                 self.wrong.append(f"the second effect of {intent}")
         return found
+
+    def _begins_from_theirs(self, write: Write, intent: Line | None) -> None:
+        """What is done anew, planned from what somebody else had left, goes back to that."""
+        if intent is None or intent.target not in self.left:
+            return
+        (left, held), kind = self.left[intent.target], intent.target[0]
+        if intent.since not in held and field(kind, write.before) == field(kind, left):
+            self.first[intent.target] = write.before
+            del self.left[intent.target]
 
     def _undone(self, request: Request, intent: Line | None) -> None:
         """What another step's write takes back may be made again after it: the plan has them in this order."""
@@ -283,10 +295,12 @@ class Witness:
         self.theirs.add(target)
         for key in [key for key in self.effects if key[0] == target]:
             del self.effects[key]
-        states = {line.state for line in ledger(self.fake) if line.target == target}
-        if not states.intersection(LIVE):
+        held = [line for line in ledger(self.fake) if line.target == target and line.state in LIVE]
+        if not held:
             self.first.pop(target, None)
-        elif "Intended" in states and target not in self.first:
+            return
+        self.left[target] = self.fake.objects.get((target[0], NAMESPACE, target[1])), {line.since for line in held}
+        if "Intended" in {line.state for line in held} and target not in self.first:
             self.undecided.setdefault(target, before)
 
     def _is_moved_by_autoscaler(self, target: tuple[str, str]) -> bool:

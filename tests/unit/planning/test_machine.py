@@ -326,16 +326,21 @@ class EngineMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left in peace and deleted, every Incident comes to its end, and leaves nothing of its own."""
-        if hasattr(self, "fake"):
-            if incident_of(self.fake) is not None:
-                self.deleted()
-            for _ in range(12):
-                self.last_known = None
-                self.run()
-                self.clock.move(60)
-            self.nothing_is_wrong_with_any_write()
-            assert incident_of(self.fake) is None, f"deleted, and still there: {conditions_of(self.fake)}"
-        self.runner.close()
+        try:
+            if hasattr(self, "fake"):
+                self.left_in_peace()
+        finally:
+            self.runner.close()
+
+    def left_in_peace(self) -> None:
+        if incident_of(self.fake) is not None:
+            self.deleted()
+        for _ in range(12):
+            self.last_known = None
+            self.run()
+            self.clock.move(60)
+        self.nothing_is_wrong_with_any_write()
+        assert incident_of(self.fake) is None, f"deleted, and still there: {conditions_of(self.fake)}"
 
 
 FEW = settings(

@@ -9,6 +9,7 @@ import queue
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from faults.lane import Lane, Outcome
@@ -60,6 +61,8 @@ TURNS = 3
 """How often a course is run in which the request at which the fault strikes was not made: nothing was tried then."""
 EVENTS = 3
 """At which events of a watch it is spoilt."""
+SO_FAR = Path(__file__).resolve().parent.parent.parent / "build/fault-matrix.txt"
+"""The count as it is, for who does not want to wait an hour for the last line."""
 ONLY = os.environ.get("INCIDENT_FAULTS_ONLY", "")
 """A pattern: only the cases whose name has it."""
 
@@ -170,7 +173,10 @@ def run_all(lanes: Sequence[Lane], wanted: Iterable[Case], reference: Reference)
     with ThreadPoolExecutor(len(lanes)) as pool:
         # The others fill the time in which the longest ones hang.
         done = pool.map(one, sorted(wanted, key=lambda case: case.rule().delay, reverse=True))
-        return [text for case, rule, outcome in done for text in judge(case, rule, outcome, reference)]
+        found = [text for case, rule, outcome in done for text in judge(case, rule, outcome, reference)]
+    SO_FAR.parent.mkdir(exist_ok=True)
+    SO_FAR.write_text("\n  differs: ".join([str(TALLY), *TALLY.different]) + "\n")
+    return found
 
 
 def struck(lane: Lane, case: Case, reference: Reference) -> tuple[Rule, Outcome]:

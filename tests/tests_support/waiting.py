@@ -5,11 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from incident_operator.cluster.port import Hands
 
 Found = TypeVar("Found")
+
+
+def seconds_starved() -> float:
+    """Seconds, since the machine came up, in which somebody who could have run waited for a CPU.
+
+    Pressure stall information of the Linux kernel (Documentation/accounting/psi); 0 where it is not kept.
+    """
+    try:
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+    except OSError:
+        return 0.0
+    return int(some.rpartition("total=")[2]) / 1e6
 
 
 def eventually(look: Callable[[], Found], *, within: float, what: str, every: float = 0.1) -> Found:

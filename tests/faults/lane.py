@@ -19,6 +19,8 @@ from faults.proxy import FaultProxy
 from faults.rules import Rule, Seen
 from faults.scenarios import LOOK, Scenario, is_followed, is_stalled, ready_reason, tidy
 from faults.world import World, differences, snapshot
+from incident_operator.engine.fresh import MOST_SECONDS
+from incident_operator.engine.unchanged import RULES
 from tests_support.cluster import Kubectl, Namespace
 from tests_support.waiting import eventually, seconds_starved
 
@@ -28,6 +30,8 @@ UNASKED = "AwaitingApproval"
 OPTIONS = ("--resync", "2s", "--verified-after", "10m")
 FOLLOWED = 60.0
 """Seconds that the cluster's own controllers, or the whole machine, may be behind."""
+KEPT_LISTS = frozenset(f"list {kind}" for rule in RULES for kind in rule.resources)
+"""The lists that the operator shares among all who plan, and may watch."""
 AFTER = 5.0
 """Seconds that a run has after they have caught up."""
 WITHIN = 25.0
@@ -146,8 +150,20 @@ class Lane:
             self.remove(run)
 
     def read_lists_anew(self) -> None:
-        """Cut the watches of lists: one that is watched is not read again, and which are hangs on what was before."""
-        eventually(lambda: not self.proxy.cut_list_watches(), within=5, what="lists that are read anew", every=LOOK)
+        """Let no list be used that is older than now: which one would be hangs on what was before.
+
+        One that is watched is not read again, so the watches of lists are cut; and one that took long to read, as on a
+        busy machine, is kept for so many seconds that what has just been made would not be seen.
+        """
+        now = time.monotonic()
+
+        def is_over() -> bool:
+            since = time.monotonic() - MOST_SECONDS
+            return not self.proxy.cut_list_watches() and not [
+                each for each in self.proxy.seen if since < each.at < now and each.kind in KEPT_LISTS
+            ]
+
+        eventually(is_over, within=5, what="lists that are read anew", every=LOOK)
 
     def remove(self, run: str) -> None:
         """Delete the Incident, which puts back what is left of it, and all else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -187,8 +187,9 @@ class Witness:
         self.effects: Counter[tuple[Any, ...]] = Counter()
         self.first: dict[tuple[str, str], Manifest | None] = {}
         """Objects as they were before we touched them."""
-        self.undecided: dict[tuple[str, str], Manifest | None] = {}
-        """Objects as they were planned for, where somebody wrote while our own write may have been made or not."""
+        self.undecided: dict[tuple[str, str], list[Manifest | None]] = {}
+        """Objects as they were planned for, where somebody wrote while our own write may have been made or not; and as
+        somebody left them from whom we took them once more."""
         self.left: dict[tuple[str, str], tuple[Manifest | None, set[str]]] = {}
         """What somebody else made of what we held, and since when what was held then had been intended."""
         self.is_agreed: Callable[[], bool] = lambda: False
@@ -269,12 +270,15 @@ class Witness:
         return found
 
     def _begins_from_theirs(self, write: Write, intent: Line | None) -> None:
-        """What is done anew, planned from what somebody else had left, goes back to that."""
+        """What is done anew where somebody else had changed it goes back to what was before us, or to what they left.
+
+        To theirs where what we had done before was over by then, for that is left to them; else the plan goes on.
+        """
         if intent is None or intent.target not in self.left:
             return
         (left, held), kind = self.left[intent.target], intent.target[0]
         if intent.since not in held and field(kind, write.before) == field(kind, left):
-            self.first[intent.target] = write.before
+            self.undecided.setdefault(intent.target, []).append(write.before)
             del self.left[intent.target]
 
     def _undone(self, request: Request, intent: Line | None) -> None:
@@ -301,7 +305,7 @@ class Witness:
             return
         self.left[target] = self.fake.objects.get((target[0], NAMESPACE, target[1])), {line.since for line in held}
         if "Intended" in {line.state for line in held} and target not in self.first:
-            self.undecided.setdefault(target, before)
+            self.undecided.setdefault(target, []).append(before)
 
     def _is_moved_by_autoscaler(self, target: tuple[str, str]) -> bool:
         """Replicas that an autoscaler sets are nobody's decision: written whatever they are, and its to choose."""
@@ -334,15 +338,16 @@ class Witness:
         return {
             target
             for target, first in self.first.items()
-            if not self._is_back(target, first, self.undecided.get(target)) and not self._is_moved_by_autoscaler(target)
+            if not self._is_back(target, first, self.undecided.get(target, ()))
+            and not self._is_moved_by_autoscaler(target)
         }
 
-    def _is_back(self, target: tuple[str, str], first: Manifest | None, planned_for: Manifest | None) -> bool:
-        """Whether an object is as it was before we touched it, or as it was planned for; or gone, or another."""
+    def _is_back(self, target: tuple[str, str], first: Manifest | None, others: Sequence[Manifest | None]) -> bool:
+        """Whether an object is as it was before we touched it, or as one of the others; or gone, or another."""
         kind, name = target
         now = self.fake.objects.get((kind, NAMESPACE, name))
         is_gone = now is None or (first is not None and first["metadata"]["uid"] != now["metadata"]["uid"])
-        return is_gone or field(kind, now) in [field(kind, each) for each in (first, planned_for or first)]
+        return is_gone or field(kind, now) in [field(kind, each) for each in (first, *others)]
 
     def released(self, before: Mapping[tuple[str, str], Line]) -> None:
         """Each entry that became Released left its target as it was before we touched it, or gone."""
@@ -355,14 +360,14 @@ class Witness:
             if line.target in held:
                 continue  # another step has it: what was there before all of them is what comes back in the end
             kind, name = line.target
-            first, planned_for = self.first.pop(line.target, None), self.undecided.pop(line.target, None)
+            first, others = self.first.pop(line.target, None), self.undecided.pop(line.target, [])
             if line.state != "Released":
                 continue  # it is reported: what is there now is a person's to judge, and counts from now on
             now = self.fake.objects.get((kind, NAMESPACE, name))
             was_planned_from = line.before == canonical({"replicas": now["spec"].get("replicas")}) if now else False
             if (line.message or was_planned_from) and self._is_moved_by_autoscaler(line.target):
                 continue  # another number meanwhile was nobody's decision
-            if first is not None and not self._is_back(line.target, first, planned_for):
+            if first is not None and not self._is_back(line.target, first, others):
                 self.wrong.append(f"{line} is not back at {field(kind, first)}: {field(kind, now)}")
 
 

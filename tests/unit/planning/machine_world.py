@@ -201,6 +201,9 @@ class Witness:
         self.theirs: set[tuple[str, str]] = set()
         """What somebody else wrote to, and a deletion may have to leave to them."""
         self._intents: dict[int, Line] = {}
+        self._reported: set[tuple[tuple[str, str], str]] = set()
+        """Entries that were left to a person in this look, by when they had been intended: a new plan that is made in
+        the same look may have them anew at its end."""
         self._read = 0
 
     def see(self, call: Call) -> None:
@@ -209,6 +212,7 @@ class Witness:
             return
         lines, target = ledger(self.fake), (call.ref.kind, call.ref.name)
         self.last = lines if incident_of(self.fake) is not None else self.last
+        self._reported |= {(line.id, line.since) for line in lines if line.state not in (*LIVE, "Planned", "Released")}
         if call.ref.kind in OURS:
             return
         if not call.who.service_account:
@@ -369,6 +373,15 @@ class Witness:
                 continue  # another number meanwhile was nobody's decision
             if first is not None and not self._is_back(line.target, first, others):
                 self.wrong.append(f"{line} is not back at {field(kind, first)}: {field(kind, now)}")
+        self._left_to_a_person(before, held)
+
+    def _left_to_a_person(self, before: Mapping[tuple[str, str], Line], held: set[tuple[str, str]]) -> None:
+        """What was in force, and was reported in this look, is a person's, also where it is planned anew by now."""
+        for line in before.values():
+            if line.state in LIVE and (line.id, line.since) in self._reported and line.target not in held:
+                self.first.pop(line.target, None)
+                self.undecided.pop(line.target, None)
+        self._reported = set()
 
 
 FORBIDDEN = Stalled("Forbidden", "could not do it as ServiceAccount shop/incident-responder: forbidden")

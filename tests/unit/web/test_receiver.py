@@ -238,6 +238,34 @@ async def test_what_has_begun_goes_on_when_the_sender_goes_away(desk: Desk) -> N
     assert len(desk.intake.taken) == 1
 
 
+async def test_what_takes_too_long_is_told_to_come_again_and_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "TAKE_SECONDS", 0.05)
+    desk.intake.gate = asyncio.Event()
+    async with asyncio.timeout(30):
+        status, text, headers = await desk.send()
+        assert (status, text) == (503, "the Incidents could not be made in time: try again\n")
+        assert headers["Retry-After"] == "1"
+        assert not desk.intake.taken
+        desk.intake.gate.set()
+        await desk.intake.has_ended.wait()
+    assert len(desk.intake.taken) == 1
+
+
+async def test_a_body_that_does_not_come_is_refused_in_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "READ_SECONDS", 0.05)
+    never = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"["
+        await never.wait()
+
+    async with asyncio.timeout(30):
+        assert (await desk.send(body=pieces()))[0] == 408
+    assert not desk.intake.taken
+
+
 async def test_sentry_is_known_by_its_signature(desk: Desk) -> None:
     issue = {"title": "Boom", "id": "1", "shortId": "S-1", "web_url": "https://s/1", "level": "fatal"}
     issue |= {"status": "unresolved", "firstSeen": "2026-11-24T03:00:00Z"}

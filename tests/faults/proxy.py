@@ -27,6 +27,8 @@ NOT_PASSED = frozenset({"host", "connection", "content-length", "transfer-encodi
 SECRET = "/secrets"
 GONE = 410
 LINE_MOST = 16 * 1024 * 1024
+TICK = 0.05
+"""Seconds until a delay sees that its rule has been taken away."""
 Answer = tuple[int, dict[str, str], bytes]
 
 
@@ -261,13 +263,19 @@ class FaultProxy:
                 return False
             case "watch_delayed":
                 assert rule is not None
-                await asyncio.sleep(rule.seconds)
+                await self._delayed(rule)
             case "watch_replayed":
                 await response.write(line + line)
             case _:
                 pass
         await response.write(line)
         return True
+
+    async def _delayed(self, rule: Rule) -> None:
+        """Wait as a rule says, as long as it is in force: what has queued up behind it is not for the next run."""
+        end = self._loop.time() + rule.seconds
+        while self._loop.time() < end and any(each is rule for each in self._rules):  # noqa: ASYNC110 - set by a thread
+            await asyncio.sleep(TICK)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -152,11 +152,15 @@ class FaultProxy:
         try:
             if spoilt is not None:
                 return await self._spoil(request, seen, spoilt)
-            if seen.is_watch:
-                return await self._stream(request, seen)
-            return await _send(request, await self._forward(request))
+            return await self._passed(request, seen)
         except (aiohttp.ClientError, OSError):
             return _reset(request)  # the API server is away: so is the operator's connection
+
+    async def _passed(self, request: web.Request, seen: Seen) -> web.StreamResponse:
+        """What the API server says, as it is."""
+        if seen.is_watch:
+            return await self._stream(request, seen)
+        return await _send(request, await self._forward(request))
 
     async def _spoil(self, request: web.Request, seen: Seen, rule: Rule) -> web.StreamResponse:
         """Do what a rule says to a request; the table of actions, but for those on events."""
@@ -177,7 +181,7 @@ class FaultProxy:
                 end = time.monotonic() + rule.seconds
                 while time.monotonic() < end and not rule.is_over:  # noqa: ASYNC110 - set by another thread
                     await asyncio.sleep(min(0.05, rule.seconds))
-                return await _send(request, await self._forward(request))
+                return await self._passed(request, seen)
             case _:
                 return await self._answer_badly(request, rule, await self._forward(request))
 

@@ -238,10 +238,11 @@ def test_a_watch_whose_place_in_history_is_gone_for_good_begins_anew(
     scenario = SCENARIOS["isolate"]
     with lane.prepared(scenario) as run:
         pid, before = lane.pid, lane.proxy.expired
-        blind = Rule("status", watch=True, code=503, count=ALWAYS)
+        # Held up, not refused: who is refused for two seconds begins anew with a list, and no place in history.
+        blind = Rule("hang", kind="watch incidents", seconds=60.0, count=ALWAYS)
         lane.proxy.add(blind, Rule("status", kind="list incidents", code=500, count=ALWAYS))
         lane.proxy.cut_watches()
-        eventually(lambda: blind.fired, within=WITHIN, what="a watch that is refused")
+        eventually(lambda: blind.fired, within=WITHIN, what="a watch that is held up")
         for number in range(3):  # so that the API server's own memory, once it is new, begins after the watch's place
             lane.api.merge("deployments", run, {"metadata": {"annotations": {"n": str(number)}}})
         course = Course(lane, scenario, run)
@@ -249,6 +250,7 @@ def test_a_watch_whose_place_in_history_is_gone_for_good_begins_anew(
         api_server.hold("kube-apiserver")  # type: ignore[attr-defined]
         api_server.resume("kube-apiserver")  # type: ignore[attr-defined]
         eventually(lambda: is_answering(lane.api), within=60, what="the API server to be back")
+        blind.is_over = True
         lane.proxy.clear()
         assert course.to_the_end(time.monotonic() + 2 * WITHIN) == ""
         eventually(lambda: lane.proxy.expired > before, within=WITHIN, what="the API server's own 410")
